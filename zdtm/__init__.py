@@ -1,0 +1,1 @@
+"""The conformance suite: programs that hold one kernel state each, and the pytest plugin that checkpoints them."""

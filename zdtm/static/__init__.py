@@ -1,0 +1,1 @@
+"""One program, one kernel state that stands still while it is checkpointed."""

@@ -1,0 +1,1 @@
+"""Programs that keep changing their state while they are checkpointed."""
