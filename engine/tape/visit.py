@@ -1,0 +1,280 @@
+"""A visit: the engine inside a task that it dumps.
+
+A task outlives its engine. If the engine is killed at any instant, the task must go on as if nothing had happened, so
+at every moment of a visit the thread's registers are either its own, or lead by themselves to where they are its own
+again:
+
+- The only code of ours stands in the vDSO's last page, in the zero bytes after the vDSO's end (its cave). No byte of
+  the task's own text or stack changes, and the stack pointer never moves. Writing there copies the page for this task
+  alone; the image gets the original bytes.
+- One PTRACE_SETREGSET, which is atomic, takes the thread from its own registers to the cave's `boot`: a system call
+  that maps the scratch area and falls through to `home`, which unmaps it, puts signal mask and registers back and
+  jumps to where the thread was. Only while the engine is alive is that fall-through never reached.
+- Between tapes the interpreter waits in read(2) on a socket whose other end only the engine has. End of file leads to
+  the rescue tape, which closes what the visit opened, and then home.
+
+Way home without sigreturn: rt_sigreturn(2) would reset the restart block (arch/x86/kernel/signal.c,
+restore_sigcontext), and a nanosleep or poll that was interrupted by the freeze would end with EINTR.
+
+A thread with a seccomp filter is visited with PTRACE_O_SUSPEND_SECCOMP. Only the engine's life holds that option, so
+the way home of such a thread may meet its filter; see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from engine.errors import CrError
+from engine.kernel import ptrace
+from engine.kernel.libc import NR, syscall
+from engine.tape import arch as architectures
+from engine.tape.tape import HOME, LAST, MAY_FAIL, RECORD, Tape, int32_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from engine.kernel.memory import Memory
+
+PAGE = 4096
+SCRATCH_SIZE = 1 << 20
+_MAILBOX = struct.Struct("<QQ")
+_RESCUE = 64
+_ARENA = 1024
+_NO_SOCKET = 0x7FFFFFFF
+_NO_FD = 0xFFFFFFFFFFFFFFFF
+_MAP = 0x02 | 0x20 | 0x100000  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
+_PROT_RW = 3
+_POLL_MS = 50
+
+
+class Cave:
+    """Where the engine's code stands in a task: a place in an executable mapping that holds nothing."""
+
+    def __init__(self, memory: Memory, address: int, size: int) -> None:
+        self.address = address
+        self.size = size
+        self.original = memory.read(address, size)
+
+
+def find_cave(memory: Memory, vdso: tuple[int, int] | None, size: int) -> Cave:
+    """The zero bytes behind the end of the vDSO. vdso: its (start, end), None when the task has unmapped it."""
+    if vdso is None:
+        raise CrError(f"task {memory.pid}: has no vDSO to enter it by")
+    start, end = vdso
+    content = memory.read(start, end - start)
+    used = len(content.rstrip(b"\0"))
+    address = start + -(-(used + 16) // 64) * 64
+    if address + size > end:
+        raise CrError(f"task {memory.pid}: the vDSO leaves {end - start - used} bytes free, {size} are needed")
+    return Cave(memory, address, size)
+
+
+class Visit:
+    """The inside of one thread, as a context manager. The thread is seized and stopped, and is so again afterwards.
+
+    thread   the tracee
+    pidfd    of its process
+    memory   of its process
+    cave     where the code goes, shared by the visits of a process, which come one after the other
+    scratch  page-aligned address of SCRATCH_SIZE free bytes in its address space
+    """
+
+    def __init__(self, thread: ptrace.Tracee, pidfd: int, memory: Memory, cave: Cave, scratch: int) -> None:
+        self.thread = thread
+        self.pidfd = pidfd
+        self.memory = memory
+        self.cave = cave
+        self.scratch = scratch
+        self.arch = architectures.current()
+        self._socket: socket.socket | None = None
+        self._remote_socket = -1
+
+    @property
+    def arena_size(self) -> int:
+        """Bytes that one tape may have."""
+        return SCRATCH_SIZE - _ARENA
+
+    # Entering and leaving
+
+    def __enter__(self) -> Visit:
+        thread, arch = self.thread, self.arch
+        self._registers = arch.unpack(thread.regset(ptrace.NT_PRSTATUS))
+        self._sigmask = thread.sigmask()
+        code = arch.cave(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE)
+        self.memory.write(self.cave.address, code)
+        boot = self.cave.address + arch.BOOT
+        self._set_registers(
+            arch.calling(
+                self._registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, _NO_FD, 0
+            )
+        )
+        thread.set_sigmask(ptrace.ALL_SIGNALS)
+        result = self._step_over_syscall()
+        if result < 0:
+            self._come_home()
+            raise OSError(-result, f"task {self.memory.pid}: mmap of the scratch area: {os.strerror(-result)}")
+        self._connect()
+        return self
+
+    def _connect(self) -> None:
+        """Make the socket pair in the task and take one end of it."""
+        rescue = self.scratch + _RESCUE
+        close_first, close_second = self._write_rescue_tape(rescue)
+        tape = Tape()
+        pair = tape.buffer(8)
+        tape.call("socketpair", socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC, 0, pair)
+        tape.store(close_first, int32_at(pair, 0))
+        tape.store(close_second, int32_at(pair, 4))
+        tape.store(close_second, _NO_FD)
+        tape.call("close", int32_at(pair, 4))
+        self._slot = close_second
+        arena = self.scratch + _ARENA
+        self.memory.write(self.scratch, _MAILBOX.pack(0, rescue))
+        self.memory.write(arena, tape.compile(arena))
+        arch = self.arch
+        self._set_registers(
+            arch.interpreting(self._registers, self.cave.address, arena, _NO_SOCKET, self.scratch)
+        )
+        result = self._step_over_syscall()
+        if result < 0:
+            self._leave_by(NR["getpid"])
+            raise OSError(-result, f"task {self.memory.pid}: socketpair: {os.strerror(-result)}")
+        content = self.memory.read(arena, tape.size)
+        mine, theirs = struct.unpack_from("<ii", content, len(tape) * RECORD.size + pair.offset)
+        self._socket = socket.socket(fileno=syscall(NR["pidfd_getfd"], self.pidfd, theirs, 0))
+        self._remote_socket = mine
+        now = arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS))
+        self._set_registers(arch.with_socket(now, mine))
+        self.thread.cont()
+        self._await_tape()
+
+    def _write_rescue_tape(self, rescue: int) -> tuple[int, int]:
+        """Two closes, of nothing as yet, and home. Returns the addresses of the two descriptor slots."""
+        close = NR["close"]
+        records = RECORD.pack(close, MAY_FAIL, _NO_FD, *(0,) * 6) + RECORD.pack(
+            close, MAY_FAIL | HOME, _NO_FD, *(0,) * 6
+        )
+        self.memory.write(rescue, records)
+        return rescue + 8, rescue + RECORD.size + 8
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.thread.interrupt()
+            while not self._stopped_by_us(self.thread.wait()):
+                self.thread.cont()
+            self._leave_by(NR["close"], self._remote_socket)
+        except ProcessLookupError as gone:
+            if error is None:
+                raise CrError(f"task {self.memory.pid}: was killed while it was dumped") from gone
+        finally:
+            if self._socket is not None:
+                self._socket.close()
+
+    def _stopped_by_us(self, status: ptrace.Status) -> bool:
+        if status.dead:
+            raise ProcessLookupError(f"task {self.memory.pid} is gone")
+        return status.event == ptrace.EVENT_STOP
+
+    def _leave_by(self, nr: int, *args: int) -> None:
+        """Run one last system call at `boot` and take the way home as far as its munmap, then put all back."""
+        boot = self.cave.address + self.arch.BOOT
+        self._set_registers(self.arch.calling(self._registers, boot, nr, *args))
+        self._step_over_syscall()
+        self._step_over_syscall()
+        self._come_home()
+
+    def _come_home(self) -> None:
+        self.thread.set_sigmask(self._sigmask)
+        self._set_registers(self.arch.for_home(self._registers))
+        self.memory.write(self.cave.address, self.cave.original)
+
+    def _set_registers(self, registers: dict[str, int]) -> None:
+        self.thread.set_regset(ptrace.NT_PRSTATUS, self.arch.pack(registers))
+
+    def _step_over_syscall(self) -> int:
+        """Go on to the exit of the next system call; what it returned."""
+        for _ in ("entry", "exit"):
+            self.thread.cont_to_syscall()
+            while not (status := self.thread.wait()).is_syscall:
+                if status.dead:
+                    raise ProcessLookupError(f"task {self.memory.pid} is gone")
+                self.thread.cont_to_syscall()
+        result: int = self.arch.syscall_result(self.arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS)))
+        return result
+
+    # Running tapes
+
+    def start(self, tape: Tape) -> None:
+        """Let the task begin a tape; finish() waits for its end. In between, other tasks may run theirs."""
+        arena = self.scratch + _ARENA
+        if tape.size > self.arena_size:
+            raise ValueError(f"a tape of {tape.size} bytes does not fit into {self.arena_size}")
+        self.memory.write(arena, tape.compile(arena, LAST))
+        assert self._socket is not None
+        self._socket.send(struct.pack("<Q", arena))
+
+    def finish(self, tape: Tape) -> None:
+        """Wait for the tape that start() began and take its results. Raises TapeError."""
+        stopped_at = self._await_tape()
+        content = self.memory.read(self.scratch + _ARENA, tape.size)
+        tape.load(content, (stopped_at - self.scratch - _ARENA) // RECORD.size)
+
+    def run(self, tape: Tape) -> None:
+        """Run a tape to its end. Raises TapeError when a call fails that may not."""
+        self.start(tape)
+        self.finish(tape)
+
+    def _await_tape(self) -> int:
+        """Wait until the interpreter reports; the address of the record that ended the tape."""
+        assert self._socket is not None
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while not poll.poll(_POLL_MS):
+            status = self.thread.poll()
+            if status is None:
+                continue
+            if status.dead:
+                raise CrError(f"task {self.memory.pid}: was killed while it was dumped")
+            self.thread.cont()
+        report = self._socket.recv(8)
+        if len(report) != 8:
+            raise CrError(f"task {self.memory.pid}: was killed while it was dumped")
+        (record,) = struct.unpack("<Q", report)
+        return int(record)
+
+    # Handing descriptors in
+
+    @contextmanager
+    def lend(self, fd: int) -> Iterator[int]:
+        """Give the task a copy of one of our descriptors for the length of a with block; yields its number there.
+
+        Its rescue tape closes it, should the engine die meanwhile.
+        """
+        assert self._socket is not None
+        tape = Tape()
+        byte = tape.buffer(1)
+        control = tape.buffer(bytes(16) + b"\xff" * 8)
+        header = tape.words(0, 0, tape.words(byte, 1), 1, control, 24, 0)
+        tape.call("recvmsg", self._remote_socket, header, socket.MSG_CMSG_CLOEXEC)
+        tape.store(self._slot, int32_at(control, 16))
+        self.start(tape)
+        socket.send_fds(self._socket, [b"!"], [fd])
+        self.finish(tape)
+        (number,) = struct.unpack_from("<i", control.content, 16)
+        if number < 0:
+            raise CrError(f"task {self.memory.pid}: has no free descriptor to be given a file (raise RLIMIT_NOFILE)")
+        try:
+            yield number
+        finally:
+            tape = Tape()
+            tape.store(self._slot, _NO_FD)
+            tape.call("close", number)
+            self.run(tape)
