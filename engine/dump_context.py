@@ -1,0 +1,58 @@
+"""What the parts of a dump share: options, images, the tree, numbers that are given out, problems found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import Problems
+
+if TYPE_CHECKING:
+    from engine.images.directory import ImageDir
+    from engine.objects.base import FileKind, OpenFile
+    from engine.options import Options
+    from engine.stats import Stats
+    from engine.task.tree import Task
+
+Message = Any
+
+
+class DumpContext:
+    """State of one dump.
+
+    tasks      pstree order, zombies included
+    problems   everything that stands against the dump; raised together before anything is changed
+    files      descriptions in the order of their ids
+    entries    file_entry messages for files.img, in that order
+    """
+
+    def __init__(self, opts: Options, images: ImageDir, root: Task, stats: Stats) -> None:
+        self.opts = opts
+        self.images = images
+        self.root = root
+        self.tasks = list(root.walk())
+        self.stats = stats
+        self.problems = Problems()
+        self.files: list[OpenFile] = []
+        self.entries: list[Message] = []
+        self._last_file_id = 0
+        self._last_pages_id = 0
+
+    def new_file_id(self) -> int:
+        """The next number in files.img: one counter for descriptions, companions, link remaps and mapped files."""
+        self._last_file_id += 1
+        return self._last_file_id
+
+    def new_pages_id(self) -> int:
+        """The next number of a pages-N.img."""
+        self._last_pages_id += 1
+        return self._last_pages_id
+
+    def add_entry(self, kind: FileKind, message: Message) -> None:
+        """Put a message into files.img. It has its id already."""
+        from engine.images.schema import message as message_class
+
+        entry = message_class("file_entry")()
+        entry.type = kind.type
+        entry.id = message.id
+        getattr(entry, kind.field).CopyFrom(message)
+        self.entries.append(entry)

@@ -1,0 +1,99 @@
+"""What the parts of a restore share: options, images, the tree to be, descriptions made so far, problems found."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import CrError, Problems
+
+if TYPE_CHECKING:
+    from engine.images.directory import ImageDir
+    from engine.options import Options
+    from engine.tape.stub import Stub
+
+Message = Any
+
+
+class RestoredThread:
+    """A thread to be. core is its core_entry; the leader's is RestoredTask.core."""
+
+    def __init__(self, tid: int, core: Message) -> None:
+        self.tid = tid
+        self.core = core
+        self.stub: Stub
+
+
+class RestoredTask:
+    """A task to be.
+
+    core, ids, mm, fs   its messages, None where a zombie or helper has none
+    fdinfo              its fdinfo_entry messages, ascending by fd
+    threads             leader first
+    stub                what stands for the task until it is let go; the leader's
+    """
+
+    def __init__(self, pid: int, pgid: int, sid: int, parent: RestoredTask | None) -> None:
+        self.pid = pid
+        self.pgid = pgid
+        self.sid = sid
+        self.parent = parent
+        self.children: list[RestoredTask] = []
+        self.threads: list[RestoredThread] = []
+        self.core: Message = None
+        self.ids: Message = None
+        self.mm: Message = None
+        self.fs: Message = None
+        self.fdinfo: list[Message] = []
+        self.stub: Stub
+        self.is_helper = False
+
+
+class RestoreContext:
+    """State of one restore.
+
+    tasks      pstree order
+    entries    files.img by id
+    problems   everything a restore would trip over; raised together before anything is created
+    """
+
+    def __init__(self, opts: Options, images: ImageDir) -> None:
+        self.opts = opts
+        self.images = images
+        self.problems = Problems()
+        self.tasks: list[RestoredTask] = []
+        self.entries: dict[int, Message] = {}
+        self.opened: dict[int, int] = {}
+        self._opening: set[int] = set()
+
+    def task(self, pid: int) -> RestoredTask:
+        """The task of a pid. Raises CrError when the images have none."""
+        for task in self.tasks:
+            if task.pid == pid:
+                return task
+        raise CrError(f"images name task {pid}, but the tree has none")
+
+    def submessage(self, file_id: int) -> tuple[Any, Message]:
+        """(kind, message) of a description. Raises CrError for an id that files.img lacks."""
+        from engine.objects import KIND_BY_TYPE
+
+        entry = self.entries.get(file_id)
+        if entry is None:
+            raise CrError(f"files.img has no file {file_id}, which other images refer to")
+        kind = KIND_BY_TYPE.get(entry.type)
+        if kind is None:
+            raise CrError(f"files.img: file {file_id} has type {entry.type}, which this engine does not restore")
+        return kind, getattr(entry, kind.field)
+
+    def open_file(self, file_id: int) -> int:
+        """The engine's descriptor of a description, made now if it does not exist yet.
+
+        Raises CrError when descriptions need one another in a circle that no order can satisfy.
+        """
+        if file_id not in self.opened:
+            kind, message = self.submessage(file_id)
+            if file_id in self._opening:
+                raise CrError(f"files.img: file {file_id} depends on itself")
+            self._opening.add(file_id)
+            self.opened[file_id] = kind.open(message, self)
+            self._opening.discard(file_id)
+        return self.opened[file_id]

@@ -1,0 +1,96 @@
+"""The tasks of a tree as dump and restore hold them: who they are and by what handles the engine has them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from engine.kernel.memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.kernel.proc_maps import Vma
+    from engine.kernel.ptrace import Tracee
+    from engine.tape.visit import Visit
+
+# pstree states as images have them (task_core_entry.task_state).
+ALIVE, DEAD, STOPPED = 1, 2, 3
+
+
+class Thread:
+    """A thread under ptrace. registers are those of the stop, as the kernel gave them."""
+
+    __slots__ = ("core", "task", "tid", "tracee")
+
+    def __init__(self, task: Task, tid: int, tracee: Tracee) -> None:
+        self.task = task
+        self.tid = tid
+        self.tracee = tracee
+
+
+class Task:
+    """A process of the tree.
+
+    pid .. sid     as the engine's pid namespace shows them
+    state          ALIVE, DEAD (a zombie: no threads, no memory) or STOPPED (by stop_signo)
+    exit_code      raw wait status of a zombie
+    threads        leader first
+    """
+
+    def __init__(self, pid: int, parent: Task | None) -> None:
+        self.pid = pid
+        self.parent = parent
+        self.children: list[Task] = []
+        self.threads: list[Thread] = []
+        self.pgid = 0
+        self.sid = 0
+        self.state = ALIVE
+        self.exit_code = 0
+        self.stop_signo = 0
+        self.vmas: list[Vma] = []
+        self.visit: Visit | None = None
+        self._pidfd = -1
+        self._memory: Memory | None = None
+
+    @property
+    def ppid(self) -> int:
+        return self.parent.pid if self.parent else 0
+
+    @property
+    def leader(self) -> Thread:
+        """The thread the engine works through: the group leader, or another where that one has exited."""
+        return self.threads[0]
+
+    @property
+    def pidfd(self) -> int:
+        if self._pidfd < 0:
+            self._pidfd = os.pidfd_open(self.pid)
+        return self._pidfd
+
+    @property
+    def memory(self) -> Memory:
+        if self._memory is None:
+            self._memory = Memory(self.pid)
+        return self._memory
+
+    def forget_memory(self) -> None:
+        """After an exec: the handle leads to the old address space."""
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def close(self) -> None:
+        """Give back the handles."""
+        self.forget_memory()
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def walk(self) -> Iterator[Task]:
+        """This task and its descendants, a parent before its children: the order of pstree.img."""
+        waiting = [self]
+        while waiting:
+            task = waiting.pop()
+            yield task
+            waiting += reversed(task.children)
