@@ -21,12 +21,13 @@ ALIVE, DEAD, STOPPED = 1, 2, 3
 class Thread:
     """A thread under ptrace. registers are those of the stop, as the kernel gave them."""
 
-    __slots__ = ("core", "task", "tid", "tracee")
+    __slots__ = ("core", "registers", "stop_signo", "task", "tid", "tracee")
 
     def __init__(self, task: Task, tid: int, tracee: Tracee) -> None:
         self.task = task
         self.tid = tid
         self.tracee = tracee
+        self.stop_signo = 0
 
 
 class Task:

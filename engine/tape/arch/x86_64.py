@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 NAME = "x86_64"
-BREAKPOINT_LENGTH = 1
+ELF_MACHINE = 62
 
 _ORDER = (
     "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss fs_base gs_base ds es fs gs"

@@ -1,0 +1,194 @@
+"""Freezing a tree: every thread of every task under ptrace and stopped, none of them changed.
+
+PTRACE_SEIZE and PTRACE_INTERRUPT stop a thread without a signal, so nothing is left in its queues and a thread that
+is already in a group-stop stays in it. A parent is frozen before its children are read: after that it can't make new
+ones. What can still change is who adopts the children of a task that was dying just then, so the tree is read again
+until two readings agree.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from engine.errors import CrError, Refused
+from engine.kernel import ptrace
+from engine.kernel.proc_stat import read_stat
+from engine.kernel.procfs import children, list_tids
+from engine.task.tree import DEAD, STOPPED, Task, Thread
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_ZOMBIE = "Z"
+_DYING = "X"
+_OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
+_ESRCH = 3
+
+
+class FrozenTree:
+    """A tree under ptrace, as a context manager: whatever happens inside, the tasks run on afterwards.
+
+    root_pid  the root task
+    timeout   seconds until a tree that can't be stopped is given up
+    """
+
+    def __init__(self, root_pid: int, timeout: int) -> None:
+        self.root_pid = root_pid
+        self.timeout = timeout
+        self.root: Task
+        self._threads: dict[int, Thread] = {}
+
+    def __enter__(self) -> FrozenTree:
+        previous = signal.signal(signal.SIGALRM, self._too_slow)
+        signal.alarm(self.timeout)
+        try:
+            self._seize_all()
+        except BaseException:
+            self.release()
+            raise
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, previous)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _too_slow(self, _number: int, _frame: FrameType | None) -> None:
+        raise CrError(f"the tree of task {self.root_pid} could not be stopped within {self.timeout} s (see --timeout)")
+
+    def _seize_all(self) -> None:
+        previous: list[tuple[int, ...]] | None = None
+        while True:
+            self.root = self._read_task(self.root_pid, None)
+            shape = [(t.pid, t.ppid, *(thread.tid for thread in t.threads)) for t in self.root.walk()]
+            if shape == previous:
+                return
+            previous = shape
+
+    def _read_task(self, root_pid: int, _: None) -> Task:
+        """Read the tree below a pid, seizing what is new. Iterative: trees can be deep."""
+        root = Task(root_pid, None)
+        waiting = [root]
+        while waiting:
+            task = waiting.pop()
+            if not self._freeze(task):
+                if task is root:
+                    raise CrError(f"task {root_pid} does not exist", cr_errno=_ESRCH)
+                assert task.parent is not None
+                task.parent.children.remove(task)
+                continue
+            for pid in sorted(children(task.pid)) if task.state != DEAD else ():
+                child = Task(pid, task)
+                task.children.append(child)
+                waiting.append(child)
+        return root
+
+    def _freeze(self, task: Task) -> bool:
+        """Stop all threads of a task; False when it has gone."""
+        try:
+            stat = read_stat(task.pid)
+            if stat.state == _ZOMBIE and len(list_tids(task.pid)) == 1:
+                task.state, task.exit_code = DEAD, stat.exit_code
+            elif not self._freeze_threads(task):
+                return self._freeze(task)
+            stat = read_stat(task.pid)
+        except (ProcessLookupError, FileNotFoundError):
+            return False
+        task.pgid, task.sid = stat.pgrp, stat.session
+        return True
+
+    def _freeze_threads(self, task: Task) -> bool:
+        """Seize until the list of threads stands still; False when the task died under our hands."""
+        while True:
+            tids = list_tids(task.pid)
+            new = [tid for tid in tids if tid not in self._threads]
+            fresh = [thread for tid in new if (thread := self._seize(task, tid))]
+            for thread in fresh:
+                thread.tracee.interrupt()
+            for thread in fresh:
+                self._await_stop(thread)
+            if not any(tid in self._threads for tid in tids):
+                return False
+            if not fresh:
+                break
+        task.threads = [self._threads[tid] for tid in tids if tid in self._threads]
+        for thread in task.threads:
+            thread.task = task
+            if thread.stop_signo:
+                task.state, task.stop_signo = STOPPED, thread.stop_signo
+        return True
+
+    def _seize(self, task: Task, tid: int) -> Thread | None:
+        try:
+            tracee = self._try_seize(tid)
+        except ProcessLookupError:
+            return None
+        except PermissionError as error:
+            if self._has_exited(task.pid, tid):
+                return None
+            raise Refused("dump", [self._why_not(task, tid)]) from error
+        thread = self._threads[tid] = Thread(task, tid, tracee)
+        return thread
+
+    @staticmethod
+    def _try_seize(tid: int) -> ptrace.Tracee:
+        """Seccomp suspended where the kernel offers it; it refuses the option to engines that are filtered."""
+        try:
+            return ptrace.Tracee.seize(tid, _OPTIONS)
+        except PermissionError:
+            return ptrace.Tracee.seize(tid, ptrace.O_TRACESYSGOOD)
+
+    @staticmethod
+    def _has_exited(pid: int, tid: int) -> bool:
+        try:
+            return read_stat(pid, tid).state in (_ZOMBIE, _DYING)
+        except (ProcessLookupError, FileNotFoundError):
+            return True
+
+    @staticmethod
+    def _why_not(task: Task, tid: int) -> str:
+        with open(f"/proc/{task.pid}/task/{tid}/status") as status:
+            tracer = next(line.split()[1] for line in status if line.startswith("TracerPid:"))
+        if tracer != "0":
+            return f"task {task.pid}: thread {tid} is traced by process {tracer} (detach the debugger first)"
+        return f"task {task.pid}: thread {tid} can't be traced: permission denied (is CAP_SYS_PTRACE there?)"
+
+    def _await_stop(self, thread: Thread) -> None:
+        """Wait for the stop that interrupt() asked for. A signal that comes first is delivered as if we were not here."""
+        while True:
+            status = thread.tracee.wait()
+            if status.dead:
+                del self._threads[thread.tid]
+                return
+            if status.event == ptrace.EVENT_STOP:
+                thread.stop_signo = status.signal if status.is_group_stop else 0
+                return
+            thread.tracee.cont(status.signal if status.is_signal else 0)
+
+    def release(self) -> None:
+        """Let every thread go on. Those in a group-stop stay stopped: detaching reinstates it (kernel/ptrace.c,
+        __ptrace_unlink)."""
+        for thread in self._threads.values():
+            try:
+                thread.tracee.detach()
+            except ProcessLookupError:
+                continue
+        self._threads.clear()
+        for task in self.root.walk() if hasattr(self, "root") else ():
+            task.close()
+
+    def kill(self) -> None:
+        """End the whole tree, the normal end of a dump, and wait until nothing of it runs any more."""
+        for task in self.root.walk():
+            if task.state != DEAD:
+                signal.pidfd_send_signal(task.pidfd, signal.SIGKILL)
+        for thread in self._threads.values():
+            try:
+                while not thread.tracee.wait().dead:
+                    continue
+            except ChildProcessError:
+                continue
+        self._threads.clear()
