@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build import build
@@ -23,8 +24,11 @@ class build_schema(Command):
     """
 
     description = "compile proto/*.proto into descriptors"
-    user_options = [("build-lib=", "d", "directory to build into"), ("inplace", "i", "write into the source tree")]
-    boolean_options = ["inplace"]
+    user_options: ClassVar = [
+        ("build-lib=", "d", "directory to build into"),
+        ("inplace", "i", "write into the source tree"),
+    ]
+    boolean_options: ClassVar = ["inplace"]
 
     def initialize_options(self) -> None:
         self.build_lib: str | None = None

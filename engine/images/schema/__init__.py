@@ -28,7 +28,9 @@ class _Schema:
     """What has been loaded so far."""
 
     def __init__(self) -> None:
-        self.pool = _new_pool()
+        from engine.images.schema.pool import new_pool
+
+        self.pool = new_pool()
         self.imports: dict[str, list[str]] = {}
         self.home: dict[str, str] = {}
         self.loaded: set[str] = set()
@@ -52,12 +54,9 @@ _schema: _Schema | None = None
 _classes: dict[str, type[Message]] = {}
 
 
-def message(name: str) -> type[Message]:
+def message(name: str) -> Any:
     """The class of a top-level message: "core_entry", "criu_req". KeyError: there is no such message."""
-    cls = _classes.get(name)
-    if cls is None:
-        cls = _classes[name] = _message_class(_home_of(name).FindMessageTypeByName(name))
-    return cls
+    return _classes.get(name) or _make_class(_home_of(name), name)
 
 
 def enum(name: str) -> dict[str, int]:
@@ -81,7 +80,7 @@ def hints(field: FieldDescriptor) -> dict[str, Any]:
     if not raw:
         return {}
     pool = _home_of("CRIU_Opts")
-    options = _message_class(pool.FindMessageTypeByName("google.protobuf.FieldOptions")).FromString(raw)
+    options: Any = _make_class(pool, "google.protobuf.FieldOptions").FromString(raw)
     extension = options.Extensions[pool.FindExtensionByName("criu")]
     return {option.name: value for option, value in extension.ListFields()}
 
@@ -100,31 +99,10 @@ def _home_of(name: str) -> Any:
     return schema.pool
 
 
-def _new_pool() -> Any:
-    """An empty descriptor pool.
+def _make_class(pool: Any, name: str) -> type[Message]:
+    from engine.images.schema.pool import make_class
 
-    descriptor_pool imports protobuf's pure Python implementation even when the C one is in use, 20 ms of the 60 that a
-    command may take to start. So the C module's class is asked for directly, and the public way is the way out for
-    installations without it.
-    """
-    from google.protobuf.internal import api_implementation
-
-    c_module = getattr(api_implementation, "_c_module", None)
-    if hasattr(c_module, "DescriptorPool"):
-        return c_module.DescriptorPool()  # type: ignore[union-attr]
-    from google.protobuf import descriptor_pool
-
-    return descriptor_pool.DescriptorPool()
-
-
-def _message_class(descriptor: Any) -> type[Message]:
-    """message_factory.GetMessageClass(), short of importing it where the C implementation has made the class."""
-    cls = getattr(descriptor, "_concrete_class", None)
-    if cls is None:
-        from google.protobuf import message_factory
-
-        cls = message_factory.GetMessageClass(descriptor)
-    return cls  # type: ignore[no-any-return]
+    return make_class(pool.FindMessageTypeByName(name), _classes)
 
 
 def _read(name: str) -> bytes:

@@ -1,0 +1,153 @@
+"""A directory of images.
+
+All files are opened relative to one directory descriptor, by names that only the table of kinds can make, and never
+through a symlink. So the directory may be renamed under us, and what is in it cannot lead us out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from engine.errors import CrError
+from engine.images.magic import KINDS, SINGLE
+from engine.images.reader import ImageReader
+from engine.images.writer import ImageWriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Self
+
+PARENT = "parent"
+_OPEN_DIR = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# O_NONBLOCK: a FIFO of the name of an image must not stop us before ImageReader can say what it is.
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class ImageDir:
+    """The images of one dump.
+
+    A kind is a name of engine.images.magic.KINDS; ids are what its file name pattern takes, mostly one or none:
+    ("CORE", 17), ("PSTREE",), ("STATS", "dump"). The work directory, for the kinds that live there, is an ImageDir too.
+    """
+
+    def __init__(self, where: str | int, name: str | None = None) -> None:
+        """where: a path, or a directory descriptor, which is duplicated. name: for messages. CrError: no directory."""
+        self.name = name if name is not None else where if isinstance(where, str) else _name_of(where)
+        try:
+            self.fd = os.open(where, _OPEN_DIR) if isinstance(where, str) else os.open(".", _OPEN_DIR, dir_fd=where)
+        except OSError as error:
+            raise CrError(f"images directory {self.name} cannot be opened: {error.strerror}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def path(self, kind: str, *ids: int | str) -> str:
+        """What the file is called in messages."""
+        return os.path.join(self.name, KINDS[kind].file_name(*ids))
+
+    def exists(self, kind: str, *ids: int | str) -> bool:
+        """Whether there is such a file."""
+        try:
+            status = os.stat(KINDS[kind].file_name(*ids), dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(status.st_mode)
+
+    def remove(self, kind: str, *ids: int | str) -> None:
+        """Delete the file if there is one."""
+        try:
+            os.unlink(KINDS[kind].file_name(*ids), dir_fd=self.fd)
+        except FileNotFoundError:
+            pass
+
+    def write(self, kind: str, msgs: Any, *ids: int | str) -> None:
+        """Write the whole file. msgs: one message, or an iterable of them; of none, no file comes to be."""
+        with self.writer(kind, *ids) as writer:
+            for msg in _iterable(msgs):
+                writer.put(msg)
+
+    def read_one(self, kind: str, *ids: int | str) -> Any:
+        """The one message of the file, or the first. CrError: no such file, or anything wrong with it."""
+        with self.reader(kind, *ids) as reader:
+            for entry in reader:
+                if reader.kind.framing == SINGLE:
+                    next(reader, None)
+                return entry
+            raise reader.error("it ends before its first entry")
+
+    def read(self, kind: str, *ids: int | str) -> Iterator[Any]:
+        """All messages, one by one. A missing file of an array kind stands for no messages, as CRIU has it."""
+        if "single" not in KINDS[kind].framing and not self.exists(kind, *ids):
+            return iter(())
+        return _drain(self.reader(kind, *ids))
+
+    def writer(self, kind: str, *ids: int | str) -> ImageWriter:
+        """A writer, to be used in a `with`."""
+        row = KINDS[kind]
+        return ImageWriter(self.fd, row, row.file_name(*ids), self.path(kind, *ids))
+
+    def reader(self, kind: str, *ids: int | str) -> ImageReader:
+        """A reader, to be used in a `with`. CrError: no such file, or not of this kind."""
+        return ImageReader(self.open(kind, *ids), KINDS[kind], self.path(kind, *ids))
+
+    def open(self, kind: str, *ids: int | str) -> int:
+        """A descriptor for reading, not checked in any way; the caller closes it. CrError: no such file."""
+        try:
+            return os.open(KINDS[kind].file_name(*ids), _OPEN_FILE, dir_fd=self.fd)
+        except FileNotFoundError:
+            remedy = "is this the directory of a complete dump?"
+            raise CrError(f"{self.path(kind, *ids)} ({kind} image) is missing; {remedy}") from None
+        except OSError as error:
+            raise CrError(f"{self.path(kind, *ids)} ({kind} image) cannot be opened: {error.strerror}") from error
+
+    def parent(self) -> ImageDir | None:
+        """The images that an incremental dump builds on, where the symlink `parent` leads to. None: there is none.
+
+        This is the one name that is followed: the link is made by the user (--prev-images-dir) and leads out of the
+        directory by its nature. What is opened there follows the same rules as here.
+        """
+        name = os.path.join(self.name, PARENT)
+        try:
+            target = os.readlink(PARENT, dir_fd=self.fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CrError(f"{name} is no symlink to the parent images: {error.strerror}") from error
+        try:
+            fd = os.open(PARENT, _OPEN_DIR, dir_fd=self.fd)
+        except OSError as error:
+            remedy = "put the parent images there"
+            raise CrError(f"{name} leads to {target}, which cannot be opened: {error.strerror}; {remedy}") from error
+        try:
+            return ImageDir(fd, name)
+        finally:
+            os.close(fd)
+
+
+def _drain(reader: ImageReader) -> Iterator[Any]:
+    with reader:
+        yield from reader
+
+
+def _iterable(msgs: Any) -> Iterable[Any]:
+    return (msgs,) if hasattr(msgs, "SerializeToString") else msgs
+
+
+def _name_of(fd: int) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return f"descriptor {fd}"
