@@ -111,6 +111,18 @@ class ImageReader:
             raise self.error(f"an entry claims {size} bytes where {self.left} are left", start)
         return self._parse(name, self._take(size, "an entry"), start)
 
+    def peek(self, length: int) -> bytes:
+        """Up to length bytes from here on, without going on; fewer at the end of the file."""
+        begin = self.offset - self._window_at
+        if not 0 <= begin <= len(self._window) - length:
+            self._window = self._pread(max(length, _WINDOW))
+            self._window_at, begin = self.offset, 0
+        return self._window[begin : begin + length]
+
+    def skip(self, length: int) -> None:
+        """Go on by bytes that have been peeked at."""
+        self.offset += length
+
     def payload(self, length: int | None = None, align: int = 1) -> bytes:
         """The next length bytes of the payload (default: all that are left of it). Padding to align is skipped."""
         length = self._payload_left if length is None else length
@@ -144,7 +156,7 @@ class ImageReader:
             return
         first = int.from_bytes(self._take(4, "its magic"), "little")
         if kind.prefix is not None and first in (magic.COMMON, magic.SERVICE):
-            if first != kind.prefix and int.from_bytes(self._peek(4), "little") == kind.magic:
+            if first != kind.prefix and int.from_bytes(self.peek(4), "little") == kind.magic:
                 raise self.error(f"its first magic is {first:#x} instead of {kind.prefix:#x}", 0)
             first = int.from_bytes(self._take(4, "its magic"), "little")
         if first != kind.magic:
@@ -202,19 +214,11 @@ class ImageReader:
         self._payload_left -= length
 
     def _take(self, length: int, what: str) -> bytes:
-        data = self._peek(length)
+        data = self.peek(length)
         if len(data) < length:
             raise self.error(f"it ends inside {what}: {length} bytes wanted, {len(data)} left")
         self.offset += length
         return data
-
-    def _peek(self, length: int) -> bytes:
-        """Up to length bytes from here on, by way of a window, since most entries are small."""
-        begin = self.offset - self._window_at
-        if not 0 <= begin <= len(self._window) - length:
-            self._window = self._pread(max(length, _WINDOW))
-            self._window_at, begin = self.offset, 0
-        return self._window[begin : begin + length]
 
     def _pread(self, length: int) -> bytes:
         parts: list[bytes] = []

@@ -59,6 +59,25 @@ def message(name: str) -> Any:
     return _classes.get(name) or _make_class(_home_of(name), name)
 
 
+def columns(name: str) -> Any:
+    """The class of a message like `name` whose fields are all repeated. KeyError: there is no such message.
+
+    Any number of serialised `name`, one after the other, is one serialised columns(name), which protobuf parses as a
+    whole: column i of each field is then the i-th message's value, provided that each message has set each field.
+    """
+    full_name = f"columns.{name}"
+    if full_name in _classes:
+        return _classes[full_name]
+    pool, fields = _home_of(name), message(name).DESCRIPTOR.fields
+    _home_of("CRIU_Opts")  # for its import, descriptor.proto
+    file = _make_class(pool, "google.protobuf.FileDescriptorProto")(name=full_name, package="columns")
+    table = file.message_type.add(name=name)
+    for field in fields:
+        table.field.add(name=field.name, number=field.number, type=field.type, label="LABEL_REPEATED")
+    pool.AddSerializedFile(file.SerializeToString())
+    return _make_class(pool, full_name)
+
+
 def enum(name: str) -> dict[str, int]:
     """Values of a top-level enum: enum("fd_types")["PIPE"]. KeyError: there is no such enum."""
     values = _home_of(name).FindEnumTypeByName(name).values
@@ -80,7 +99,7 @@ def hints(field: FieldDescriptor) -> dict[str, Any]:
     if not raw:
         return {}
     pool = _home_of("CRIU_Opts")
-    options: Any = _make_class(pool, "google.protobuf.FieldOptions").FromString(raw)
+    options = _make_class(pool, "google.protobuf.FieldOptions").FromString(raw)
     extension = options.Extensions[pool.FindExtensionByName("criu")]
     return {option.name: value for option, value in extension.ListFields()}
 
@@ -99,7 +118,7 @@ def _home_of(name: str) -> Any:
     return schema.pool
 
 
-def _make_class(pool: Any, name: str) -> type[Message]:
+def _make_class(pool: Any, name: str) -> Any:
     from engine.images.schema.pool import make_class
 
     return make_class(pool.FindMessageTypeByName(name), _classes)
