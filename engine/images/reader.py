@@ -57,7 +57,7 @@ class ImageReader:
         self.offset = 0
         self._window = b""
         self._window_at = 0
-        self._payload_left = 0
+        self._payload_end = 0
         self._next_entry = 0
         self._seen = 0
         try:
@@ -69,7 +69,8 @@ class ImageReader:
         except BaseException:
             os.close(fd)
             raise
-        self._payload_left = self.size - self.offset if not kind.messages else 0
+        if not kind.messages:
+            self._payload_end = self.size
 
     def __enter__(self) -> Self:
         return self
@@ -125,20 +126,18 @@ class ImageReader:
 
     def payload(self, length: int | None = None, align: int = 1) -> bytes:
         """The next length bytes of the payload (default: all that are left of it). Padding to align is skipped."""
-        length = self._payload_left if length is None else length
+        length = self._checked(length, align)
         if length > MAX_ENTRY:
-            raise self.error(f"a payload of {length} bytes is more than the {MAX_ENTRY} that fit in memory")
-        self._check_payload(length, align)
+            raise self.error(f"a payload of {length} bytes is more than the {MAX_ENTRY} that are read at once")
         data = self._take(length, "a payload")
-        self._consumed(length, padded(length, align) - length)
+        self.offset += padded(length, align) - length
         return data
 
     def payload_at(self, length: int | None = None, align: int = 1) -> tuple[int, int, int]:
         """Like payload(), without reading it: (descriptor, offset, length), for splice, sendfile and preadv."""
-        length = self._payload_left if length is None else length
-        self._check_payload(length, align)
+        length = self._checked(length, align)
         span = self.fd, self.offset, length
-        self._consumed(length, padded(length, align))
+        self.offset += padded(length, align)
         return span
 
     def error(self, what: str, offset: int | None = None) -> CrError:
@@ -184,7 +183,7 @@ class ImageReader:
 
         try:
             entry = message(name).FromString(data)
-        except DecodeError as error:
+        except (DecodeError, UnicodeDecodeError) as error:
             raise self.error(f"an entry is no valid {name} ({error})", start) from None
         if not entry.IsInitialized():
             missing = ", ".join(entry.FindInitializationErrors())
@@ -193,25 +192,24 @@ class ImageReader:
 
     def _expect_payload(self, entry: Any) -> None:
         """Find out how many bytes follow entry, and that the file has them."""
+        self._next_entry = self.offset
         length_of = _PAYLOADS.get(self.kind.name)
-        if length_of is None:
-            bare = self.kind.framing in (magic.SINGLE, magic.ARRAY, magic.HEAD_ARRAY)
-            self._payload_left = 0 if bare else self.left
-            self._next_entry = self.offset
-            return
-        length, align = length_of(entry)
-        if padded(length, align) > self.left:
-            raise self.error(f"a payload of {length} bytes should follow, {self.left} are left")
-        self._payload_left = length
-        self._next_entry = self.offset + padded(length, align)
+        if length_of is not None:
+            length, align = length_of(entry)
+            if padded(length, align) > self.left:
+                raise self.error(f"a payload of {length} bytes should follow, {self.left} are left")
+            self._payload_end = self.offset + length
+            self._next_entry = self.offset + padded(length, align)
+        elif self.kind.framing in (magic.ARRAY_PAYLOAD, magic.GHOST):
+            self._payload_end = self.size
 
-    def _check_payload(self, length: int, align: int) -> None:
-        if not 0 <= length <= self._payload_left or padded(length, align) > self.left:
-            raise self.error(f"{length} bytes of payload are wanted, {min(self._payload_left, self.left)} are left")
-
-    def _consumed(self, length: int, forward: int) -> None:
-        self.offset += forward
-        self._payload_left -= length
+    def _checked(self, length: int | None, align: int) -> int:
+        """length, found to be there; None: what is left of the payload."""
+        left = max(self._payload_end - self.offset, 0)
+        length = left if length is None else length
+        if not 0 <= length <= left or padded(length, align) > self.left:
+            raise self.error(f"{length} bytes of payload are wanted, {left} are left")
+        return length
 
     def _take(self, length: int, what: str) -> bytes:
         data = self.peek(length)

@@ -18,7 +18,7 @@ from functools import reduce
 from itertools import accumulate, chain, repeat
 from operator import add, gt, mul, or_
 
-from engine.images.schema import columns
+from engine.images.schema import columns, varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,9 +131,9 @@ def decode(data: bytes, runs: Runs) -> int:
         table = columns("pagemap_entry").FromString(bodies)
     except DecodeError:
         return 0
-    runs.vaddr.extend(table.vaddr)
-    runs.nr_pages.extend(table.nr_pages)
-    runs.flags.extend(table.flags)
+    runs.vaddr.fromlist(table.vaddr[:])
+    runs.nr_pages.fromlist(table.nr_pages[:])
+    runs.flags.fromlist(table.flags[:])
     return end
 
 
@@ -158,7 +158,7 @@ def encode(runs: Iterable[tuple[int, int, int]]) -> Iterator[bytes]:
     Of an address, the low 21 bits are three of a varint's groups of seven, and for whole pages just 512 combinations:
     they come from a table, and the rest changes rarely.
     """
-    low = [_varint(1 << 21 | page * PAGE)[:3] for page in range(512)]
+    low = [varint(1 << 21 | page * PAGE)[:3] for page in range(512)]
     highs: dict[int, bytes] = {}
     tails: dict[tuple[int, int], bytes] = {}
     sizes = [size.to_bytes(4, "little") + b"\x08" for size in range(0x25)]
@@ -166,12 +166,12 @@ def encode(runs: Iterable[tuple[int, int, int]]) -> Iterator[bytes]:
     for vaddr, nr_pages, flags in _short(runs):
         high = highs.get(vaddr >> 21)
         if high is None:
-            high = highs[vaddr >> 21] = _varint(vaddr >> 21)
+            high = highs[vaddr >> 21] = varint(vaddr >> 21)
         tail = tails.get((nr_pages, flags))
         if tail is None:
-            count = _varint(nr_pages)
-            tail = tails[nr_pages, flags] = b"\x10" + count + b"\x20" + _varint(flags) + b"\x28" + count
-        address = low[vaddr >> 12 & 511] + high if high != b"\0" else _varint(vaddr)
+            count = varint(nr_pages)
+            tail = tails[nr_pages, flags] = b"\x10" + count + b"\x20" + varint(flags) + b"\x28" + count
+        address = low[vaddr >> 12 & 511] + high if high != b"\0" else varint(vaddr)
         pieces += (sizes[1 + len(address) + len(tail)], address, tail)
         if len(pieces) >= 3 * 16384:
             yield b"".join(pieces)
@@ -188,13 +188,3 @@ def _short(runs: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, int
             yield vaddr, MAX_RUN, flags
             vaddr, nr_pages = vaddr + MAX_RUN * PAGE, nr_pages - MAX_RUN
         yield vaddr, nr_pages, flags
-
-
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, lowest first; bit 7 says that more follow."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)
