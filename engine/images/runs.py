@@ -18,7 +18,8 @@ from functools import reduce
 from itertools import accumulate, chain, repeat
 from operator import add, gt, mul, or_
 
-from engine.images.schema import columns, varint
+from engine.images.schema import columns
+from engine.images.wire import varint
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 
+from engine.images.wire import varint
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -23,18 +25,9 @@ def set_text(message: Any, field: str, text: str) -> None:
     except UnicodeError:
         number = message.DESCRIPTOR.fields_by_name[field].number
         data = os.fsencode(text)
-        message.MergeFromString(_varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(data)) + data)
+        message.MergeFromString(varint(number << 3 | _LENGTH_DELIMITED) + varint(len(data)) + data)
 
 
 def get_text(value: str | bytes) -> str:
     """The value of a string field as os.fsdecode makes it."""
     return value if isinstance(value, str) else os.fsdecode(value)
-
-
-def _varint(number: int) -> bytes:
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)

@@ -78,38 +78,6 @@ def columns(name: str) -> Any:
     return _make_class(pool, full_name)
 
 
-def text(value: str | bytes) -> str:
-    """A string field's value, as os functions take and give names: what is no UTF-8 becomes surrogates (PEP 383).
-
-    File names, command names and the like are bytes to the kernel, and so they are to CRIU, whatever the schema says.
-    protobuf gives bytes for a string that is no UTF-8.
-    """
-    return value if isinstance(value, str) else os.fsdecode(value)
-
-
-def set_text(msg: Any, field: str, value: str) -> None:
-    """Set a string field to what os functions gave: text(msg.field) is value again, surrogates and all.
-
-    protobuf refuses to set what is no UTF-8, but not to parse it.
-    """
-    try:
-        setattr(msg, field, value)
-    except UnicodeEncodeError:
-        data = os.fsencode(value)
-        tag = msg.DESCRIPTOR.fields_by_name[field].number << 3 | 2
-        msg.MergeFromString(varint(tag) + varint(len(data)) + data)
-
-
-def varint(number: int) -> bytes:
-    """number >= 0 as protobuf writes it: seven bits a byte, lowest first; bit 7 says that more follow."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)
-
-
 def enum(name: str) -> dict[str, int]:
     """Values of a top-level enum: enum("fd_types")["PIPE"]. KeyError: there is no such enum."""
     values = _home_of(name).FindEnumTypeByName(name).values
