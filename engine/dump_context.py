@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Problems
+from engine.parts import Parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.images.directory import ImageDir
     from engine.objects.base import FileKind, OpenFile
+    from engine.objects.table import DumpedTables
     from engine.options import Options
     from engine.stats import Stats
     from engine.task.tree import Task
@@ -16,16 +20,19 @@ if TYPE_CHECKING:
 Message = Any
 
 
-class DumpContext:
+class DumpContext(Parts):
     """State of one dump.
 
     tasks      pstree order, zombies included
     problems   everything that stands against the dump; raised together before anything is changed
     files      descriptions in the order of their ids
-    entries    file_entry messages for files.img, in that order
+    entries    file_entry messages for files.img
+    table      the descriptor tables
+    seccomp_filters   index by (index of the filter installed before, program)
     """
 
     def __init__(self, opts: Options, images: ImageDir, root: Task, stats: Stats) -> None:
+        super().__init__()
         self.opts = opts
         self.images = images
         self.root = root
@@ -34,6 +41,9 @@ class DumpContext:
         self.problems = Problems()
         self.files: list[OpenFile] = []
         self.entries: list[Message] = []
+        self.table: DumpedTables
+        self.seccomp_filters: dict[tuple[int, bytes], int] = {}
+        self._undo: list[Callable[[], None]] = []
         self._last_file_id = 0
         self._last_pages_id = 0
 
@@ -41,6 +51,21 @@ class DumpContext:
         """The next number in files.img: one counter for descriptions, companions, link remaps and mapped files."""
         self._last_file_id += 1
         return self._last_file_id
+
+    def file_id(self, file: OpenFile) -> int:
+        """The number of a description in files.img, given out when it is first asked for."""
+        if not file.id:
+            file.id = self.new_file_id()
+        return file.id
+
+    def on_failure(self, undo: Callable[[], None]) -> None:
+        """Have something taken back if the dump fails: what was made outside of the images."""
+        self._undo.append(undo)
+
+    def undo(self) -> None:
+        """The dump has failed: take everything back, last first."""
+        while self._undo:
+            self._undo.pop()()
 
     def new_pages_id(self) -> int:
         """The next number of a pages-N.img."""

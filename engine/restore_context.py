@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError, Problems
+from engine.parts import Parts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.images.directory import ImageDir
     from engine.options import Options
     from engine.tape.stub import Stub
@@ -48,22 +52,49 @@ class RestoredTask:
         self.is_helper = False
 
 
-class RestoreContext:
+class RestoreContext(Parts):
     """State of one restore.
 
     tasks      pstree order
     entries    files.img by id
+    pid        the engine's own
     problems   everything a restore would trip over; raised together before anything is created
     """
 
     def __init__(self, opts: Options, images: ImageDir) -> None:
+        super().__init__()
         self.opts = opts
         self.images = images
+        self.pid = os.getpid()
         self.problems = Problems()
+        self.seccomp_filters: list[Message] = []
         self.tasks: list[RestoredTask] = []
         self.entries: dict[int, Message] = {}
         self.opened: dict[int, int] = {}
         self._opening: set[int] = set()
+        self._at_end: list[Callable[[], None]] = []
+        self._on_success: list[Callable[[], None]] = []
+
+    def at_end(self, clean_up: Callable[[], None]) -> None:
+        """Have something done when the restore ends, well or badly: a temporary name removed."""
+        self._at_end.append(clean_up)
+
+    def on_success(self, finish: Callable[[], None]) -> None:
+        """Have something done when all tasks are complete and none runs yet: seals, names that are not needed again."""
+        self._on_success.append(finish)
+
+    def succeeded(self) -> None:
+        """All tasks are complete."""
+        for finish in self._on_success:
+            finish()
+
+    def clean_up(self) -> None:
+        """The restore is over, and the engine's descriptors with it."""
+        while self._at_end:
+            self._at_end.pop()()
+        for fd in self.opened.values():
+            os.close(fd)
+        self.opened.clear()
 
     def task(self, pid: int) -> RestoredTask:
         """The task of a pid. Raises CrError when the images have none."""

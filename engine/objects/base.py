@@ -43,7 +43,7 @@ class OpenFile:
     copy     the engine's own descriptor of the same description (pidfd_getfd). Its offset is the task's offset.
     stat     fstat(copy)
     link     text of /proc/PID/fd/FD
-    fdinfo   /proc/PID/fdinfo/FD: flags (open flags without O_CLOEXEC), pos, mnt_id, ino, lines
+    fdinfo   /proc/PID/fdinfo/FD: flags (open flags, O_CLOEXEC if the descriptor is close-on-exec), pos, mnt_id, ino, lines
     id       its number in files.img
     """
 
@@ -96,3 +96,7 @@ class FileKind:
 
     def in_task(self, entry: Message, number: int, task: RestoredTask, tape: Tape, ctx: RestoreContext) -> None:
         """Nothing that is the task's."""
+
+    def open_mapped(self, entry: Message, mode: int, ctx: RestoreContext) -> int:
+        """Open the file for a mapping of it: mode is O_RDONLY, O_WRONLY or O_RDWR. The caller closes the descriptor."""
+        raise NotImplementedError

@@ -137,6 +137,10 @@ class Stub:
     def set_registers(self, registers: dict[str, int]) -> None:
         self.tracee.set_regset(ptrace.NT_PRSTATUS, self.arch.pack(registers))
 
+    def suspend_seccomp(self) -> None:
+        """Have the kernel ignore the thread's seccomp filters until it is let go."""
+        self.tracee.set_options(_OPTIONS | ptrace.O_SUSPEND_SECCOMP)
+
     # Making tasks
 
     def clone(self, tid: int, flags: int = 0) -> Stub:

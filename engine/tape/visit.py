@@ -30,7 +30,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engine.errors import CrError
-from engine.kernel import ptrace
+from engine.kernel import ptrace, rseq
 from engine.kernel.libc import NR, syscall
 from engine.tape import arch as architectures
 from engine.tape.tape import HOME, LAST, MAY_FAIL, RECORD, Tape, int32_at
@@ -100,11 +100,17 @@ class Visit:
         """Bytes that one tape may have."""
         return SCRATCH_SIZE - _ARENA
 
+    @staticmethod
+    def cave_size() -> int:
+        """Bytes of executable memory that a visit needs."""
+        arch = architectures.current()
+        return len(arch.INTERPRETER) + int(arch.HOME_TABLE_SIZE)
+
     # Entering and leaving
 
     def __enter__(self) -> Visit:
         thread, arch = self.thread, self.arch
-        self._registers = arch.unpack(thread.regset(ptrace.NT_PRSTATUS))
+        self._registers = self._own_registers()
         self._sigmask = thread.sigmask()
         code = arch.cave(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE)
         self.memory.write(self.cave.address, code)
@@ -121,6 +127,14 @@ class Visit:
             raise OSError(-result, f"task {self.memory.pid}: mmap of the scratch area: {os.strerror(-result)}")
         self._connect()
         return self
+
+    def _own_registers(self) -> dict[str, int]:
+        """The thread's registers, moved to the abort handler if it is in a restartable sequence."""
+        registers: dict[str, int] = self.arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS))
+        abort = rseq.abort_address(self.thread, self.memory, registers["ip"])
+        if abort is not None:
+            registers["ip"] = abort
+        return registers
 
     def _connect(self) -> None:
         """Make the socket pair in the task and take one end of it."""

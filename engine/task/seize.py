@@ -8,7 +8,6 @@ until two readings agree.
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -157,7 +156,7 @@ class FrozenTree:
         return f"task {task.pid}: thread {tid} can't be traced: permission denied (is CAP_SYS_PTRACE there?)"
 
     def _await_stop(self, thread: Thread) -> None:
-        """Wait for the stop that interrupt() asked for. A signal that comes first is delivered as if we were not here."""
+        """Wait for the stop that interrupt() asked for. A signal that comes first is delivered as without us."""
         while True:
             status = thread.tracee.wait()
             if status.dead:

@@ -1,0 +1,235 @@
+"""Descriptor tables: fdinfo-ID.img and files.img on dump, and on restore the way of every description to its numbers.
+
+On dump the engine takes a copy of each description (pidfd_getfd) and finds those that are the same by kcmp, which
+orders them: each is looked up among the known ones by bisection, whatever their number.
+
+On restore a stub has one descriptor, the channel, at a number beyond all others. Descriptions arrive over it in the
+order of the numbers they shall have, so that they land on 0, 1, 2, …, each at or below its number; moved from the last
+to the first, none is in the way of another.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import CrError
+from engine.kernel.kcmp import KCMP_FILE, kcmp
+from engine.kernel.libc import NR, syscall
+from engine.kernel.proc_fdinfo import read_fdinfo
+from engine.kernel.procfs import list_fds
+from engine.objects import KINDS, fown
+from engine.objects.base import OpenFile
+from engine.tape.tape import Tape
+
+if TYPE_CHECKING:
+    from engine.dump_context import DumpContext
+    from engine.restore_context import RestoreContext, RestoredTask
+    from engine.tape.stub import Stub
+    from engine.task.tree import Task
+
+Message = Any
+
+_FD_CLOEXEC = 1
+_F_SETFD = 2
+_SCM_MAX_FD = 253
+_AT_ONCE = 200
+
+
+class DumpedTables:
+    """All descriptor tables of a tree and the descriptions in them."""
+
+    def __init__(self, ctx: DumpContext) -> None:
+        self._ctx = ctx
+        self._tables: dict[int, list[tuple[int, bool, OpenFile]]] = {}
+        self._sorted: dict[tuple[int, ...], list[OpenFile]] = {}
+        self._own_pid = os.getpid()
+        ctx.table = self
+
+    def collect(self, task: Task, files_id: int) -> None:
+        """Read a task's table, unless it shares one that was read already."""
+        if files_id in self._tables:
+            return
+        table = self._tables[files_id] = []
+        for number in sorted(list_fds(task.pid)):
+            copy = syscall(NR["pidfd_getfd"], task.pidfd, number, 0)
+            info = read_fdinfo(task.pid, number)
+            link = os.readlink(f"/proc/{task.pid}/fd/{number}")
+            found = self._identify(OpenFile(task, number, copy, os.fstat(copy), link, info))
+            table.append((number, bool(info.flags & os.O_CLOEXEC), found))
+
+    def adopt(self, copy: int, task: Task) -> OpenFile:
+        """The description behind one of the engine's own descriptors, known or new: what came out of a socket's
+        queue. The descriptor is the table's from now on."""
+        link = os.readlink(f"/proc/self/fd/{copy}")
+        return self._identify(OpenFile(task, -1, copy, os.fstat(copy), link, read_fdinfo(self._own_pid, copy)))
+
+    def _identify(self, file: OpenFile) -> OpenFile:
+        """The known description that this one is, or this one, which is known from now on."""
+        known = self._sorted.setdefault((file.stat.st_dev, file.stat.st_ino), [])
+        low, high = 0, len(known)
+        while low < high:
+            middle = (low + high) // 2
+            order = kcmp(self._own_pid, self._own_pid, KCMP_FILE, file.copy, known[middle].copy)
+            if order == 0:
+                os.close(file.copy)
+                return known[middle]
+            if order == 1:
+                high = middle
+            else:
+                low = middle + 1
+        known.insert(low, file)
+        file.kind = next(kind for kind in KINDS if kind.recognise(file))
+        self._ctx.files.append(file)
+        return file
+
+    def refuse(self) -> None:
+        """Let every kind say what stands against its descriptions."""
+        for file in self._ctx.files:
+            file.kind.refuse(file, self._ctx)
+
+    def describe(self) -> None:
+        """Make the message of every description. Kinds may adopt more while this goes on: files in flight."""
+        done = 0
+        while done < len(self._ctx.files):
+            file = self._ctx.files[done]
+            self._ctx.file_id(file)
+            message = file.kind.dump(file, self._ctx)
+            if file.kind.has_fown:
+                fown.dump(file, message.fown)
+            self._ctx.add_entry(file.kind, message)
+            done += 1
+
+    def write(self) -> None:
+        """files.img, fdinfo-ID.img of every table, and the images that the kinds keep beside them."""
+        from engine.images.schema import message
+
+        for kind in KINDS:
+            kind.finish_dump(self._ctx)
+        self._ctx.images.write("FILES", sorted(self._ctx.entries, key=lambda entry: int(entry.id)))
+        for files_id, table in self._tables.items():
+            entries = [
+                message("fdinfo_entry")(
+                    id=file.id, flags=_FD_CLOEXEC if cloexec else 0, type=file.kind.type, fd=number
+                )
+                for number, cloexec, file in table
+            ]
+            self._ctx.images.write("FDINFO", entries, files_id)
+
+    def close(self) -> None:
+        """Give back the copies."""
+        for file in self._ctx.files:
+            os.close(file.copy)
+
+
+# Restore
+
+
+def read(ctx: RestoreContext) -> None:
+    """files.img and the tables of all tasks. Raises CrError for what refers to nothing."""
+    for entry in ctx.images.read("FILES"):
+        ctx.entries[entry.id] = entry
+    tables: dict[int, list[Message]] = {}
+    for task in ctx.tasks:
+        if task.ids is None:
+            continue
+        files_id = task.ids.files_id
+        if files_id not in tables:
+            tables[files_id] = sorted(ctx.images.read("FDINFO", files_id), key=lambda entry: int(entry.fd))
+            _check_numbers(files_id, tables[files_id])
+        task.fdinfo = tables[files_id]
+
+
+def _check_numbers(files_id: int, table: list[Message]) -> None:
+    numbers = [entry.fd for entry in table]
+    if len(set(numbers)) != len(numbers) or (numbers and numbers[-1] > 1 << 30):
+        raise CrError(f"fdinfo-{files_id}.img: a descriptor number is there twice or is impossible")
+
+
+def check(ctx: RestoreContext) -> None:
+    """Let every kind say what stands against restoring its descriptions."""
+    for file_id in ctx.entries:
+        kind, message = ctx.submessage(file_id)
+        kind.check(message, ctx)
+
+
+def channel_number(ctx: RestoreContext) -> int:
+    """A number for the channel that no table uses and that lies beyond what any of them receives."""
+    used = {entry.fd for task in ctx.tasks for entry in task.fdinfo}
+    number = max([len(task.fdinfo) for task in ctx.tasks] + [_AT_ONCE])
+    while number in used:
+        number += 1
+    return number
+
+
+def open_all(ctx: RestoreContext) -> None:
+    """Make every description, then fill them."""
+    needed = sorted({entry.id for task in ctx.tasks for entry in task.fdinfo})
+    for file_id in needed:
+        ctx.open_file(file_id)
+    filled: set[int] = set()
+    while todo := sorted(set(ctx.opened) - filled):
+        for file_id in todo:
+            kind, message = ctx.submessage(file_id)
+            kind.fill(message, ctx.opened[file_id], ctx)
+            if kind.has_fown:
+                fown.restore(ctx.opened[file_id], message.fown, ctx)
+            filled.add(file_id)
+
+
+class Channel:
+    """The socket over which stubs get descriptors. All stubs have the same end: one reads at a time, when told."""
+
+    def __init__(self, number: int) -> None:
+        self.engine_end, self.stub_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.number = number
+
+    def send(self, stub: Stub, fds: list[int]) -> None:
+        """Give a stub copies of our descriptors. They get its lowest free numbers, in order."""
+        for first in range(0, len(fds), _SCM_MAX_FD):
+            batch = fds[first : first + _SCM_MAX_FD]
+            tape = Tape()
+            control_size = 16 + 4 * len(batch)
+            header = tape.words(
+                0, 0, tape.words(tape.buffer(1), 1), 1, control := tape.buffer(control_size), control_size, 0
+            )
+            tape.call("recvmsg", self.number, header, 0)
+            socket.send_fds(self.engine_end, [b"!"], batch)
+            stub.run(tape)
+            length, *_ = struct.unpack_from("<Q", control.content)
+            if length != control_size:
+                raise CrError(f"task {stub.tid}: has no free descriptor to be given a file (raise RLIMIT_NOFILE)")
+
+    def close(self) -> None:
+        self.engine_end.close()
+        self.stub_end.close()
+
+
+def hand_out(task: RestoredTask, ctx: RestoreContext, channel: Channel) -> None:
+    """Complete a task's table. The channel stays open in it."""
+    entries = task.fdinfo
+    channel.send(task.stub, [ctx.opened[entry.id] for entry in entries])
+    tape = Tape()
+    for arrived in reversed(range(len(entries))):
+        entry = entries[arrived]
+        cloexec = entry.flags & _FD_CLOEXEC
+        if entry.fd != arrived:
+            tape.call("dup3", arrived, entry.fd, os.O_CLOEXEC if cloexec else 0)
+            tape.call("close", arrived)
+        elif cloexec:
+            tape.call("fcntl", arrived, _F_SETFD, _FD_CLOEXEC)
+    task.stub.run(tape)
+
+
+def finish_in_task(task: RestoredTask, ctx: RestoreContext, done: set[int]) -> None:
+    """What the kernel ties to the task: done once for each description, in the first task that has it."""
+    tape = Tape()
+    for entry in task.fdinfo:
+        if entry.id in done:
+            continue
+        done.add(entry.id)
+        kind, message = ctx.submessage(entry.id)
+        kind.in_task(message, entry.fd, task, tape, ctx)
+    task.stub.run(tape)

@@ -1,0 +1,268 @@
+"""crucible restore: read and check everything, make the tree from stubs, let it go.
+
+The stages have the names that users of CRIU know from its logs. Until the last of them the whole tree is traced with
+PTRACE_O_EXITKILL: whatever ends the engine ends what it has made.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from engine import log
+from engine.action_scripts import ActionScripts
+from engine.errors import CrError
+from engine.images.directory import ImageDir
+from engine.kernel import ptrace
+from engine.objects import table
+from engine.restore_context import RestoreContext
+from engine.stats import RestoreStats
+from engine.tape.stub import (
+    CLONE_FILES,
+    CLONE_FS,
+    CLONE_PARENT,
+    CLONE_SIGHAND,
+    CLONE_SYSVSEM,
+    CLONE_THREAD,
+    CLONE_VM,
+    STUB_SIZE,
+    make_root_stub,
+)
+from engine.tape.tape import Tape
+from engine.task import births, core, cpu_state, fs, mm, pstree, seccomp, vdso
+from engine.task.rebuild import AddressSpace, park_vdso
+from engine.task.tree import DEAD, STOPPED
+
+if TYPE_CHECKING:
+    from engine.options import Options
+    from engine.restore_context import RestoredTask
+
+Message = Any
+
+_IMG_VERSIONS = (1, 2)
+_CLONE_THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
+_EEXIST = 17
+
+
+def run(opts: Options) -> int:
+    """The verb. Returns the exit status; raises CrError."""
+    stats = RestoreStats()
+    scripts = ActionScripts(opts)
+    with ImageDir(opts.images_dir_fd) as images:
+        ctx = RestoreContext(opts, images)
+        restore = Restore(ctx, scripts)
+        try:
+            with stats.timing("restore_time"):
+                restore.prepare()
+                restore.make(stats)
+        except BaseException:
+            restore.destroy()
+            raise
+        finally:
+            ctx.clean_up()
+        restore.resume()
+        stats.write(opts)
+    log.info("Restore finished successfully. Tasks resumed.")
+    return restore.conclude()
+
+
+class Restore:
+    """One restore, stage by stage."""
+
+    def __init__(self, ctx: RestoreContext, scripts: ActionScripts) -> None:
+        self.ctx = ctx
+        self.scripts = scripts
+        self.root: RestoredTask
+        self.spaces: dict[int, AddressSpace] = {}
+        self.parked: list[tuple[int, int]] = []
+        self.channel: table.Channel
+        self.made: list[RestoredTask] = []
+
+    # Before anything exists
+
+    def prepare(self) -> None:
+        """Read all images and check all that can be checked. Raises with every problem found."""
+        ctx = self.ctx
+        inventory = ctx.images.read_one("INVENTORY")
+        if inventory.img_version not in _IMG_VERSIONS or not inventory.fdinfo_per_id:
+            raise CrError(f"inventory.img: images of version {inventory.img_version} are not known to this engine")
+        self.root = pstree.read(ctx)
+        living = [task for task in ctx.tasks if task.ids is not None]
+        for task in living:
+            task.mm = ctx.images.read_one("MM", task.pid)
+            task.fs = ctx.images.read_one("FS", task.pid)
+        table.read(ctx)
+        seccomp.read(ctx)
+        running = vdso.running_sizes()
+        for task in ctx.tasks:
+            for tid in [task.pid, *(thread.tid for thread in task.threads[1:])]:
+                if os.path.exists(f"/proc/{tid}"):
+                    ctx.problems.add(f"pid {tid} is in use", remedy="end the process that has it", cr_errno=_EEXIST)
+        for task in living:
+            core.check(task, ctx)
+            mm.check(task, ctx)
+            fs.check(task, ctx)
+            vdso.check(task, ctx, running)
+        table.check(ctx)
+        ctx.problems.raise_if_any("restore")
+        self.spaces = {task.pid: AddressSpace(task, ctx) for task in living}
+
+    # The stages
+
+    def make(self, stats: RestoreStats) -> None:
+        """From nothing to a tree that only has to be let go."""
+        if not self.scripts.run("pre-restore"):
+            raise CrError("the pre-restore script failed, nothing has been restored")
+        self.channel = table.Channel(table.channel_number(self.ctx))
+        try:
+            with stats.timing("forking_time"):
+                self._stage("ROOT_TASK", self._make_root)
+                self._stage("FORKING", self._fork)
+            self._stage("RESTORE", self._restore)
+            self._stage("RESTORE_SIGCHLD", self._reap)
+            self._stage("RESTORE_CREDS", self._finish)
+            if not self.scripts.run("post-restore", init_pid=self.root.pid):
+                raise CrError("the post-restore script failed, the tree has been removed")
+            self.ctx.succeeded()
+        finally:
+            self.channel.close()
+            for space in self.spaces.values():
+                space.close()
+
+    @staticmethod
+    def _stage(name: str, work: Any) -> None:
+        log.info(f"Restore stage {name}")
+        work()
+
+    def _make_root(self) -> None:
+        """The first stub, empty but for its code, its tapes and the parked vDSO."""
+        base = mm.free_area([task.mm for task in self.ctx.tasks if task.mm], STUB_SIZE)
+        flags = CLONE_PARENT if self.ctx.opts.restore_sibling else 0
+        self.root.stub = make_root_stub(self.root.pid, base, self.channel.stub_end, self.channel.number, flags)
+        self.made.append(self.root)
+        tape = Tape()
+        self.parked = park_vdso(tape, self.root.pid, self.root.stub.parking)
+        self.root.stub.run(tape)
+        self._run_together([self._rebuild(self.root, None)])
+
+    def _fork(self) -> None:
+        """All processes, each with its memory before its children are made."""
+        for step in births.plan(self.root):
+            if isinstance(step, births.Setsid):
+                tape = Tape()
+                tape.call("setsid")
+                step.task.stub.run(tape)
+                continue
+            creator, task = step.creator, step.task
+            shares = task.ids is not None and creator.ids is not None and task.ids.files_id == creator.ids.files_id
+            task.stub = creator.stub.clone(task.pid, step.flags | (CLONE_FILES if shares else 0))
+            self.made.append(task)
+            if task.pid in self.spaces:
+                self._run_together([self._rebuild(task, creator)])
+        births.join_groups(self.ctx.tasks)
+
+    def _rebuild(self, task: RestoredTask, creator: RestoredTask | None) -> Any:
+        space = self.spaces[task.pid]
+        origin = self.spaces[creator.pid] if creator else None
+        return space.rebuild(self.ctx, origin, task.stub.base, self.channel)
+
+    @staticmethod
+    def _run_together(works: list[Any]) -> None:
+        waiting = list(works)
+        while waiting:
+            waiting = [work for work in waiting if next(work, waiting) is not waiting]
+
+    def _restore(self) -> None:
+        """Files, threads, and what needs the privileges that the tree does not have yet given up."""
+        table.open_all(self.ctx)
+        handed_out: set[int] = set()
+        finished: set[int] = set()
+        living = [task for task in self.ctx.tasks if task.ids is not None]
+        for task in living:
+            if task.ids.files_id not in handed_out:
+                handed_out.add(task.ids.files_id)
+                table.hand_out(task, self.ctx, self.channel)
+        for task in living:
+            table.finish_in_task(task, self.ctx, finished)
+            tape = Tape()
+            self.spaces[task.pid].finish(tape)
+            vdso.restore(tape, task.mm, self.parked)
+            task.stub.run(tape)
+            for thread in task.threads[1:]:
+                thread.stub = task.stub.clone(thread.tid, _CLONE_THREAD_FLAGS)
+            task.threads[0].stub = task.stub
+
+    def _reap(self) -> None:
+        """Zombies become zombies. Their parents' SIGCHLD is dequeued before the signals of the image are queued."""
+        for task in self.ctx.tasks:
+            if task.core is not None and task.core.tc.task_state == DEAD:
+                births.die(task)
+        for task in self.ctx.tasks:
+            if task.ids is not None:
+                tape = Tape()
+                chld = tape.buffer((1 << signal.SIGCHLD - 1).to_bytes(8, "little"))
+                tape.call("rt_sigtimedwait", chld, 0, tape.words(0, 0), 8, may_fail=True)
+                task.stub.run(tape)
+
+    def _finish(self) -> None:
+        """The cores: processes first, then every thread, then its registers, after which it runs no tape any more."""
+        tasks = [task for task in self.ctx.tasks if task.ids is not None]
+        for task in tasks:
+            tape = Tape()
+            core.restore_task(tape, task, self.ctx)
+            mm.restore_dumpable(tape, task.mm)
+            task.stub.run(tape)
+        closed: set[int] = set()
+        for task in tasks:
+            for thread in reversed(task.threads):
+                tape = Tape()
+                if thread is task.threads[0] and task.ids.files_id not in closed:
+                    closed.add(task.ids.files_id)
+                    tape.call("close", self.channel.number)
+                core.restore_thread(tape, thread, task, self.ctx)
+                thread.stub.run(tape)
+
+    # The end
+
+    def resume(self) -> None:
+        """Give every thread its registers and let it go. From here on nothing can fail any more but by our bug."""
+        self.scripts.run("pre-resume", init_pid=self.root.pid)
+        tasks = [task for task in self.ctx.tasks if task.ids is not None]
+        for task in tasks:
+            for thread in reversed(task.threads):
+                thread.stub.unmap_and(cpu_state.final_registers(thread), unmap=thread is task.threads[0])
+                cpu_state.restore_extended(thread)
+                thread.stub.tracee.set_sigmask(core.blocked_signals(thread))
+        for task in tasks:
+            if task.core.tc.task_state == STOPPED and not self.ctx.opts.leave_stopped:
+                os.kill(task.pid, task.core.tc.stop_signo or signal.SIGSTOP)
+            if self.ctx.opts.leave_stopped:
+                os.kill(task.pid, signal.SIGSTOP)
+        for task in tasks:
+            for thread in task.threads:
+                thread.stub.tracee.detach()
+        self.scripts.run("post-resume", init_pid=self.root.pid)
+
+    def destroy(self) -> None:
+        """The restore has failed: nothing of the tree may stay."""
+        for task in reversed(self.made):
+            try:
+                os.kill(task.pid, signal.SIGKILL)
+                while not ptrace.Tracee(task.pid).wait().dead:
+                    continue
+            except (ProcessLookupError, ChildProcessError):
+                continue
+
+    def conclude(self) -> int:
+        """pidfile, --restore-detached or waiting, --exec-cmd."""
+        opts = self.ctx.opts
+        if opts.pidfile:
+            fd = os.open(opts.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            os.write(fd, str(self.root.pid).encode())
+            os.close(fd)
+        if opts.exec_cmd:
+            os.execvp(opts.exec_cmd[0], opts.exec_cmd)
+        if not opts.restore_detached:
+            os.waitpid(self.root.pid, 0)
+        return 0

@@ -1,0 +1,163 @@
+"""The address space: mm-PID.img on dump, mappings and the kernel's notion of where code, heap and arguments lie on
+restore. What the pages hold is in pages.py."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import CrError
+from engine.kernel.proc_maps import read_smaps
+from engine.kernel.proc_stat import read_stat
+from engine.kernel.procfs import read_auxv
+from engine.task import vma as vmas
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.dump_context import DumpContext
+    from engine.restore_context import RestoreContext, RestoredTask
+    from engine.tape.tape import Tape
+    from engine.task.tree import Task
+
+Message = Any
+
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
+_PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
+_PR_SET_MM, _PR_SET_MM_MAP = 35, 14
+_MM_MAP = struct.Struct("<11QQII")
+TASK_SIZE = (1 << 47) - 4096
+
+
+def collect(ctx: DumpContext, task: Task) -> Message:
+    """mm_entry of a frozen task from the outside. Mapped files get their numbers in describe_files()."""
+    from engine.images.schema import message
+
+    stat = read_stat(task.pid)
+    mm = message("mm_entry")()
+    for name in ("code", "data"):
+        setattr(mm, f"mm_start_{name}", getattr(stat, f"start_{name}"))
+        setattr(mm, f"mm_end_{name}", getattr(stat, f"end_{name}"))
+    mm.mm_start_stack, mm.mm_start_brk, mm.mm_brk = stat.start_stack, stat.start_brk, 0
+    for name in ("arg_start", "arg_end", "env_start", "env_end"):
+        setattr(mm, f"mm_{name}", getattr(stat, name))
+    mm.mm_saved_auxv.extend(read_auxv(task.pid))
+    task.vmas = read_smaps(task.pid)
+    for vma in task.vmas:
+        vmas.describe(ctx, task, vma, mm.vmas.add())
+    return mm
+
+
+def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
+    """Give the executable and every mapped file its number in files.img."""
+    from engine.objects.memfd import mapped_memfd_id
+    from engine.objects.regular import mapped_file_id
+
+    mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", lambda fd, link: mapped_file_id(ctx, task, fd, link))
+    for vma, entry in zip(task.vmas, mm.vmas, strict=True):
+        if not entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
+            continue
+        describe = mapped_memfd_id if entry.status & vmas.MEMFD else mapped_file_id
+        path = f"/proc/{task.pid}/map_files/{vma.start:x}-{vma.end:x}"
+        entry.shmid = _with_file(path, lambda fd, link, describe=describe: describe(ctx, task, fd, link))
+
+
+def _with_file(path: str, describe: Callable[[int, str], int]) -> int:
+    """Open a magic link of /proc for the length of a call. O_PATH: a device or a fifo must not notice."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return describe(fd, os.readlink(path))
+    finally:
+        os.close(fd)
+
+
+def ask_task(tape: Tape, mm: Message) -> Callable[[], None]:
+    """Ask the task for what only it can tell: the end of its heap, dumpable, transparent huge pages."""
+    brk = tape.call("brk", 0)
+    dumpable = tape.call("prctl", _PR_GET_DUMPABLE)
+    thp = tape.call("prctl", _PR_GET_THP_DISABLE, may_fail=True)
+
+    def answer() -> None:
+        mm.mm_brk = brk.result
+        mm.dumpable = dumpable.result
+        if thp.result > 0:
+            mm.thp_disabled = True
+
+    return answer
+
+
+# Restore
+
+
+def check(task: RestoredTask, ctx: RestoreContext) -> None:
+    """Refuse an image whose mappings can't be: unordered, overlapping, outside of user space."""
+    end = 0
+    for entry in task.mm.vmas:
+        if entry.status & (vmas.VSYSCALL | vmas.GUARD):
+            continue
+        where = f"mm image: mapping {entry.start:x}-{entry.end:x}"
+        if entry.start % 4096 or entry.end % 4096 or not end <= entry.start < entry.end <= TASK_SIZE:
+            ctx.problems.add(f"{where} is out of order or out of range", task.pid, "the image is damaged")
+        elif entry.status & (vmas.AIORING | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK):
+            ctx.problems.add(f"{where} is of a kind (status {entry.status:#x}) this engine does not restore", task.pid)
+        end = max(end, entry.end)
+
+
+def mappings(mm: Message) -> list[Message]:
+    """The mappings that mmap makes: not the kernel's own."""
+    own = vmas.VDSO | vmas.VVAR | vmas.VSYSCALL | vmas.GUARD
+    return [entry for entry in mm.vmas if not entry.status & own]
+
+
+def free_area(mms: list[Message], size: int) -> int:
+    """The lowest address of `size` bytes that no mapping of any task uses."""
+    place = 0x10000
+    for start, end in sorted((entry.start, entry.end) for mm in mms for entry in mm.vmas):
+        if start >= place + size:
+            break
+        place = max(place, end)
+    if place + size > TASK_SIZE:
+        raise CrError(f"no {size} bytes of address space are free in all tasks of the tree")
+    return place
+
+
+def map_area(tape: Tape, entry: Message, fd: int, prot: int) -> None:
+    """Add the mmap of one mapping. fd: the task's descriptor of the file, -1 for none. prot: its rights until
+    finish_area(), which may have to be more than it shall have, since pages are to be read into it."""
+    flags = entry.flags & ~vmas.MAP_LOCKED | vmas.MAP_FIXED
+    if entry.flags & vmas.MAP_DROPPABLE:
+        flags |= vmas.MAP_ANONYMOUS
+    tape.call("mmap", entry.start, entry.end - entry.start, prot, flags, fd, 0 if fd < 0 else entry.pgoff)
+
+
+def finish_area(tape: Tape, entry: Message, prot: int) -> None:
+    """After all children exist: the rights, advice and locks that would have got in the way before."""
+    size = entry.end - entry.start
+    if prot != entry.prot:
+        tape.call("mprotect", entry.start, size, entry.prot)
+    for advice in range(1, 64):
+        if entry.madv >> advice & 1:
+            tape.call("madvise", entry.start, size, advice)
+    if entry.flags & vmas.MAP_LOCKED:
+        tape.call("mlock", entry.start, size)
+
+
+def restore_layout(tape: Tape, mm: Message, exe: int) -> None:
+    """Tell the kernel where things lie: prctl(PR_SET_MM_MAP), and the executable. exe: the task's descriptor of it."""
+    auxv = tape.buffer(struct.pack(f"<{len(mm.mm_saved_auxv)}Q", *mm.mm_saved_auxv))
+    fields = (
+        mm.mm_start_code, mm.mm_end_code, mm.mm_start_data, mm.mm_end_data, mm.mm_start_brk, mm.mm_brk,
+        mm.mm_start_stack, mm.mm_arg_start, mm.mm_arg_end, mm.mm_env_start, mm.mm_env_end,
+    )  # fmt: skip
+    sizes = auxv.size | exe << 32
+    layout = tape.words(*fields, auxv, sizes)
+    tape.call("prctl", _PR_SET_MM, _PR_SET_MM_MAP, layout, _MM_MAP.size, 0)
+    if mm.thp_disabled:
+        tape.call("prctl", _PR_SET_THP_DISABLE, 1, 0, 0, 0)
+
+
+def restore_dumpable(tape: Tape, mm: Message) -> None:
+    """After the credentials: changing those resets it. 2 ("only root") can't be asked for; 0 is at least as strict."""
+    if mm.HasField("dumpable"):
+        tape.call("prctl", _PR_SET_DUMPABLE, 1 if mm.dumpable == 1 else 0)

@@ -1,0 +1,263 @@
+"""The content of private memory. It never passes through Python: the task itself writes its pages to the image file
+on dump, and reads them from there on restore, one pwritev or preadv for up to 1024 pieces.
+
+Copy-on-write sharing across fork is not in images: each task has all its pages there. It comes back by inheritance.
+A parent's memory is complete before its children are cloned, and a child then writes only the pages that differ.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from engine.errors import CrError
+from engine.kernel.pagemap import private_pages
+from engine.tape.tape import Tape
+from engine.task import vma as vmas
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from engine.kernel.memory import Memory
+    from engine.task.tree import Task
+
+Message = Any
+
+PAGE = 4096
+PE_LAZY, PE_PRESENT = 2, 4
+_IOV_MAX = 1024
+_MAX_RW_COUNT = 0x7FFFF000
+_IOVECS_PER_TAPE = 32 * _IOV_MAX
+_MADV_DONTNEED = 4
+_PROT_READ = 1
+_COMPARE_BYTES = 1 << 18
+
+
+class Run(NamedTuple):
+    """Pages that follow one another in memory and in the image file. offset: where in the file."""
+
+    start: int
+    end: int
+    flags: int
+    offset: int
+    readable: bool
+
+
+class Segment(NamedTuple):
+    """Bytes of an image file that belong at an address."""
+
+    start: int
+    end: int
+    fd: int
+    offset: int
+
+    def cut(self, start: int, end: int) -> Segment:
+        return Segment(start, end, self.fd, self.offset + start - self.start)
+
+
+def runs_to_store(task: Task, mm: Message) -> list[Run]:
+    """The pages to store, ascending, split where the mapping or its flags change. The vDSO is stored whole."""
+    runs: list[Run] = []
+    offset = 0
+    present = iter(private_pages(task.pid))
+    start, end = next(present, (0, 0))
+    for entry in mm.vmas:
+        if not vmas.has_pages(entry):
+            continue
+        flags = PE_PRESENT | (PE_LAZY if vmas.is_lazy(entry) else 0)
+        if entry.status & vmas.VDSO:
+            runs.append(Run(entry.start, entry.end, flags, offset, False))
+            offset += entry.end - entry.start
+            continue
+        while end and start < entry.end:
+            low, high = max(start, entry.start), min(end, entry.end)
+            if low < high:
+                runs.append(Run(low, high, flags, offset, bool(entry.prot & _PROT_READ)))
+                offset += high - low
+            if end > entry.end:
+                break
+            start, end = next(present, (0, 0))
+    return runs
+
+
+def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int, int], bytes | None]) -> Iterator[None]:
+    """Let a visited task write its pages into the image file. Yields while the task writes: others may begin.
+
+    original  the bytes of a range that the visit itself has changed (the vDSO), else None
+    A task with a limit on file size can't write for us, and pages it may not read itself are not its to write: those
+    go through the engine.
+    """
+    through_engine = [run for run in runs if not run.readable or _limits_file_size(task)]
+    by_task = [] if _limits_file_size(task) else [run for run in runs if run.readable]
+    assert task.visit is not None
+    if by_task:
+        with task.visit.lend(file) as number:
+            for batch in _batches(by_task):
+                tape = Tape()
+                expected = _vectors(tape, "pwritev", number, batch)
+                task.visit.start(tape)
+                yield
+                task.visit.finish(tape)
+                _verify(task.pid, expected)
+    for run in through_engine:
+        _copy_through_engine(task.memory, run, file, original)
+
+
+def _limits_file_size(task: Task) -> bool:
+    from engine.kernel.procfs import RLIM_INFINITY, read_limits
+
+    return read_limits(task.pid)[1][0] != RLIM_INFINITY
+
+
+def _copy_through_engine(memory: Memory, run: Run, file: int, original: Callable[[int, int], bytes | None]) -> None:
+    for start in range(run.start, run.end, _COMPARE_BYTES):
+        end = min(run.end, start + _COMPARE_BYTES)
+        content = original(start, end) or memory.read(start, end - start)
+        os.pwrite(file, content, run.offset + start - run.start)
+
+
+def _batches(runs: list[Run]) -> Iterator[list[Run]]:
+    """Runs in portions that fit on a tape, none larger than a system call moves."""
+    batch: list[Run] = []
+    for run in runs:
+        for start in range(run.start, run.end, _MAX_RW_COUNT):
+            end = min(run.end, start + _MAX_RW_COUNT)
+            batch.append(run._replace(start=start, end=end, offset=run.offset + start - run.start))
+            if len(batch) == _IOVECS_PER_TAPE:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
+
+
+def _vectors(tape: Tape, call: str, fd: int, pieces: list[Any]) -> list[tuple[Any, int]]:
+    """Add pwritev or preadv calls for pieces that have start, end and offset. Returns (call, bytes expected)."""
+    calls = []
+    position = 0
+    while position < len(pieces):
+        first = pieces[position]
+        words: list[int] = []
+        size = 0
+        while position < len(pieces) and len(words) < 2 * _IOV_MAX:
+            piece = pieces[position]
+            length = piece.end - piece.start
+            if piece.offset != first.offset + size or size + length > _MAX_RW_COUNT:
+                break
+            words += (piece.start, length)
+            size += length
+            position += 1
+        # The offset is split into two words for 32-bit kernels; a 64-bit one ignores the second (fs/read_write.c).
+        record = tape.call(call, fd, tape.words(*words), len(words) // 2, first.offset, 0)
+        calls.append((record, size))
+    return calls
+
+
+def _verify(pid: int, expected: list[tuple[Any, int]]) -> None:
+    for record, size in expected:
+        if record.result != size:
+            raise CrError(
+                f"task {pid}: {record.name} moved {record.result} of {size} bytes (is the disk full, the image whole?)"
+            )
+
+
+# Restore
+
+
+def to_write(
+    own: list[Segment], inherited: list[Segment], kept: list[tuple[int, int]]
+) -> tuple[list[Segment], list[tuple[int, int]]]:
+    """What a new task has to change in the memory it got from its creator.
+
+    own        its content, ascending
+    inherited  its creator's content, ascending
+    kept       ranges whose mapping it keeps from its creator, ascending
+    Returns (segments to read in, ranges to empty: pages there that it must not have).
+    """
+    write: list[Segment] = []
+    empty: list[tuple[int, int]] = []
+    mine, theirs = _Cursor(own), _Cursor(inherited)
+    position = 0
+    for start, end in kept:
+        write += mine.take(position, start)
+        for own_part, their_part in _aligned(mine.take(start, end), theirs.take(start, end)):
+            if own_part is None:
+                assert their_part is not None
+                empty.append((their_part.start, their_part.end))
+            elif their_part is None:
+                write.append(own_part)
+            else:
+                write += _differing(own_part, their_part)
+        position = end
+    write += mine.take(position, 1 << 64)
+    return write, empty
+
+
+class _Cursor:
+    """Segments, cut at the borders that are asked for, in ascending order."""
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self._segments = segments
+        self._index = 0
+
+    def take(self, start: int, end: int) -> list[Segment]:
+        """The parts between start and end."""
+        found = []
+        while self._index < len(self._segments):
+            segment = self._segments[self._index]
+            if segment.start >= end:
+                break
+            low, high = max(segment.start, start), min(segment.end, end)
+            if low < high:
+                found.append(segment.cut(low, high))
+            if segment.end > end:
+                break
+            self._index += 1
+        return found
+
+
+def _aligned(own: list[Segment], theirs: list[Segment]) -> Iterator[tuple[Segment | None, Segment | None]]:
+    """Both lists cut at each other's borders: pairs of the same range, or one side alone."""
+    borders = sorted({border for s in (*own, *theirs) for border in (s.start, s.end)})
+    mine, other = _Cursor(own), _Cursor(theirs)
+    for start, end in zip(borders, borders[1:], strict=False):
+        left, right = mine.take(start, end), other.take(start, end)
+        if left or right:
+            yield (left[0] if left else None), (right[0] if right else None)
+
+
+def _differing(own: Segment, theirs: Segment) -> list[Segment]:
+    """The parts of `own` whose bytes are not those of `theirs`, page by page where a larger piece differs."""
+    result: list[Segment] = []
+    for start in range(own.start, own.end, _COMPARE_BYTES):
+        end = min(own.end, start + _COMPARE_BYTES)
+        a = os.pread(own.fd, end - start, own.offset + start - own.start)
+        b = os.pread(theirs.fd, end - start, theirs.offset + start - theirs.start)
+        if a == b:
+            continue
+        for page in range(0, end - start, PAGE):
+            if a[page : page + PAGE] == b[page : page + PAGE]:
+                continue
+            piece = own.cut(start + page, start + page + PAGE)
+            if result and result[-1].end == piece.start:
+                piece = own.cut(result.pop().start, piece.end)
+            result.append(piece)
+    return result
+
+
+def empty_pages(tape: Tape, ranges: list[tuple[int, int]]) -> None:
+    """Add the calls that take inherited pages away."""
+    for start, end in ranges:
+        tape.call("madvise", start, end - start, _MADV_DONTNEED)
+
+
+def read_pages(pid: int, segments: list[Segment], number: int) -> Iterator[tuple[Tape, Callable[[], None]]]:
+    """Tapes that read segments of one image file, the task's descriptor `number`, each with the check to make after."""
+    for position in range(0, len(segments), _IOVECS_PER_TAPE):
+        pieces = [
+            segment.cut(start, min(segment.end, start + _MAX_RW_COUNT))
+            for segment in segments[position : position + _IOVECS_PER_TAPE]
+            for start in range(segment.start, segment.end, _MAX_RW_COUNT)
+        ]
+        tape = Tape()
+        expected = _vectors(tape, "preadv", number, pieces)
+        yield tape, lambda expected=expected: _verify(pid, expected)

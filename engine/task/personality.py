@@ -1,0 +1,82 @@
+"""What a process is to the system: state, name, personality, OOM score, login uid, subreaper, membarrier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from engine.kernel.proc_stat import read_stat
+from engine.kernel.procfs import LOGINUID_UNSET, read_comm, read_loginuid, read_oom_score_adj, read_personality
+from engine.tape.tape import Tape
+from engine.task.tree import STOPPED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.dump_context import DumpContext
+    from engine.restore_context import RestoreContext, RestoredTask
+    from engine.task.tree import Task
+
+Message = Any
+
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+_MEMBARRIER_GET_REGISTRATIONS = 1 << 9
+
+
+def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
+    """The outside view."""
+    tc = core.tc
+    tc.task_state, tc.exit_code = task.state, 0
+    tc.personality = read_personality(task.pid)
+    tc.flags = read_stat(task.pid).flags
+    tc.comm = read_comm(task.pid)
+    tc.oom_score_adj = read_oom_score_adj(task.pid)
+    loginuid = read_loginuid(task.pid)
+    if loginuid is not None and loginuid != LOGINUID_UNSET:
+        tc.loginuid = loginuid
+    if task.state == STOPPED:
+        tc.stop_signo = task.stop_signo
+
+
+def ask_task(tape: Tape, task: Task, core: Message) -> Callable[[], None]:
+    """What has no file in /proc."""
+    subreaper = tape.buffer(4)
+    tape.call("prctl", _PR_GET_CHILD_SUBREAPER, subreaper)
+    membarrier = tape.call("membarrier", _MEMBARRIER_GET_REGISTRATIONS, 0, 0, may_fail=True)
+
+    def answer() -> None:
+        core.tc.child_subreaper = bool(subreaper.unpack("<i")[0])
+        if membarrier.result > 0:
+            core.tc.membarrier_registration_mask = membarrier.result
+
+    return answer
+
+
+def of_zombie(task: Task, core: Message) -> None:
+    """The few things that are left of a dead task, and the numbers that the schema requires."""
+    tc = core.tc
+    tc.task_state, tc.exit_code = task.state, task.exit_code
+    tc.personality, tc.blk_sigset = 0, 0
+    stat = read_stat(task.pid)
+    tc.flags, tc.comm = stat.flags, stat.comm
+
+
+def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
+    """loginuid and oom_score_adj are files, which the engine writes. membarrier registers by the commands whose bits
+    the mask has."""
+    tc = task.core.tc
+    tape.call("prctl", _PR_SET_NAME, tape.buffer(tc.comm.encode()[:15] + b"\0"))
+    tape.call("personality", tc.personality)
+    tape.call("prctl", _PR_SET_CHILD_SUBREAPER, int(tc.child_subreaper))
+    for bit in range(32):
+        if tc.membarrier_registration_mask >> bit & 1:
+            tape.call("membarrier", 1 << bit, 0, 0)
+    if tc.HasField("oom_score_adj") and tc.oom_score_adj != read_oom_score_adj(task.pid):
+        _write(task.pid, "oom_score_adj", tc.oom_score_adj)
+    if tc.HasField("loginuid") and tc.loginuid not in (LOGINUID_UNSET, read_loginuid(task.pid)):
+        _write(task.pid, "loginuid", tc.loginuid)
+
+
+def _write(pid: int, name: str, value: int) -> None:
+    with open(f"/proc/{pid}/{name}", "w") as file:
+        file.write(str(value))

@@ -1,0 +1,133 @@
+"""pstree.img and ids-PID.img: who is whose child, and which kernel objects tasks share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from engine.errors import CrError
+from engine.restore_context import RestoredTask, RestoredThread
+from engine.task.tree import DEAD
+
+if TYPE_CHECKING:
+    from engine.dump_context import DumpContext
+    from engine.restore_context import RestoreContext
+
+Message = Any
+
+_NAMESPACES = ("pid", "net", "ipc", "uts", "time", "mnt", "user", "cgroup")
+"""The order in which the engine's own namespaces are numbered, from 1."""
+_PID_MAX_LIMIT = 1 << 22
+
+
+def write(ctx: DumpContext) -> None:
+    """pstree.img: a preorder walk. A zombie has the thread list [0]."""
+    from engine.images.schema import message
+
+    entries = []
+    for task in ctx.tasks:
+        entry = message("pstree_entry")(pid=task.pid, ppid=task.ppid, pgid=task.pgid, sid=task.sid)
+        entry.threads.extend([thread.tid for thread in task.threads] or [0])
+        entries.append(entry)
+    ctx.images.write("PSTREE", entries)
+
+
+def namespace_ids(pid: int) -> dict[str, int]:
+    """Inode numbers of a task's namespaces by the names of their links."""
+    return {name: os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in _NAMESPACES}
+
+
+def own_ids() -> Message:
+    """inventory.root_ids: the engine's own set, number 1 of everything; namespaces are numbered in order."""
+    from engine.images.schema import message
+
+    ids = message("task_kobj_ids_entry")(vm_id=1, files_id=1, fs_id=1, sighand_id=1)
+    for number, name in enumerate(_NAMESPACES, 1):
+        setattr(ids, f"{name}_ns_id", number)
+    return ids
+
+
+def collect_ids(ctx: DumpContext) -> dict[int, Message]:
+    """task_kobj_ids_entry of every living task, by pid. Sharing that has no place in images is refused."""
+    from engine.images.schema import message
+    from engine.kernel.kcmp import KCMP_FILES, KCMP_FS, KCMP_SIGHAND, KCMP_VM, KobjIds
+
+    own = os.getpid()
+    trees = {
+        "vm_id": KobjIds(KCMP_VM, own),
+        "files_id": KobjIds(KCMP_FILES, own),
+        "fs_id": KobjIds(KCMP_FS, own),
+        "sighand_id": KobjIds(KCMP_SIGHAND, own),
+    }
+    host = namespace_ids(own)
+    result: dict[int, Message] = {}
+    for task in ctx.tasks:
+        if task.state == DEAD:
+            continue
+        ids = message("task_kobj_ids_entry")()
+        for field, tree in trees.items():
+            number, is_new = tree.add(task.pid)
+            setattr(ids, field, number)
+            if not is_new and field != "files_id":
+                what = {"vm_id": "its memory", "fs_id": "root, cwd and umask", "sighand_id": "its signal handlers"}
+                ctx.problems.add(f"shares {what[field]} with another task of the tree", task.pid, "wait for its exec")
+        for name, inode in namespace_ids(task.pid).items():
+            if inode != host[name]:
+                ctx.problems.add(f"is in a {name} namespace of its own, which can't be dumped", task.pid)
+            setattr(ids, f"{name}_ns_id", _NAMESPACES.index(name) + 1)
+        result[task.pid] = ids
+    return result
+
+
+def check_leaders(ctx: DumpContext) -> None:
+    """The session of the root, and the sessions and groups of all, must lie inside the tree or be dead, unless the
+    user says that a shell stands around it (--shell-job)."""
+    if ctx.opts.shell_job:
+        return
+    inside = {task.pid for task in ctx.tasks}
+    root = ctx.root
+    if root.sid != root.pid:
+        ctx.problems.add(
+            f"is not the leader of its session {root.sid}", root.pid, "start it with setsid, or use --shell-job"
+        )
+        return
+    for task in ctx.tasks:
+        for name, leader in (("session", task.sid), ("process group", task.pgid)):
+            if leader not in inside and os.path.exists(f"/proc/{leader}"):
+                ctx.problems.add(f"its {name} {leader} is led from outside the tree", task.pid, "use --shell-job")
+
+
+# Restore
+
+
+def read(ctx: RestoreContext) -> RestoredTask:
+    """The tree of pstree.img with its ids and cores. Raises CrError for a tree that is none."""
+    by_pid: dict[int, RestoredTask] = {}
+    for entry in ctx.images.read("PSTREE"):
+        parent = by_pid.get(entry.ppid)
+        if not 0 < entry.pid < _PID_MAX_LIMIT or entry.pid in by_pid:
+            raise CrError(f"pstree.img: {entry.pid} is not a possible pid here")
+        if (parent is None) != (not by_pid) or (parent is None and entry.ppid):
+            raise CrError(f"pstree.img: task {entry.pid} has a parent, {entry.ppid}, that does not precede it")
+        task = RestoredTask(entry.pid, entry.pgid, entry.sid, parent)
+        if parent:
+            parent.children.append(task)
+        by_pid[task.pid] = task
+        _read_cores(ctx, task, list(entry.threads))
+    if not by_pid:
+        raise CrError("pstree.img has no task")
+    ctx.tasks = list(by_pid.values())
+    return ctx.tasks[0]
+
+
+def _read_cores(ctx: RestoreContext, task: RestoredTask, tids: list[int]) -> None:
+    task.core = ctx.images.read_one("CORE", task.pid)
+    if not task.core.HasField("tc"):
+        raise CrError(f"core-{task.pid}.img has no task part (tc)")
+    if task.core.tc.task_state == DEAD:
+        return
+    if not tids or tids[0] != task.pid or len(set(tids)) != len(tids):
+        raise CrError(f"pstree.img: task {task.pid} has no leader among its threads, or one twice")
+    task.threads = [RestoredThread(tid, task.core) for tid in tids[:1]]
+    task.threads += [RestoredThread(tid, ctx.images.read_one("CORE", tid)) for tid in tids[1:]]
+    task.ids = ctx.images.read_one("IDS", task.pid)

@@ -1,0 +1,177 @@
+"""Making a task's address space from its creator's.
+
+The root starts empty. Every other task starts with a copy-on-write copy of its creator's memory, of which it keeps the
+mappings that it has in common with it and, in those, all pages whose bytes are the same.
+"""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from engine.images.pagemap import PageReader
+from engine.tape.stub import STUB_SIZE
+from engine.tape.tape import Tape
+from engine.task import fs, mm, pages
+from engine.task import vma as vmas
+from engine.task.pages import Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.objects.table import Channel
+    from engine.restore_context import RestoreContext, RestoredTask
+
+Message = Any
+
+_MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
+_SPECIAL_NAMES = ("[vvar]", "[vvar_vclock]", "[vdso]")
+_MAPPINGS_PER_TAPE = 5000
+_PROT_WRITE = 2
+_SAME = ("start", "end", "pgoff", "shmid", "flags", "status")
+
+
+class AddressSpace:
+    """What a task's memory shall be, and which of it has to be written.
+
+    content  its private pages, ascending: from its pagemap and those of the parent directories
+    rights   what each mapping allows until finish(), by start address
+    """
+
+    def __init__(self, task: RestoredTask, ctx: RestoreContext) -> None:
+        self.task = task
+        self.entries = mm.mappings(task.mm)
+        self._reader = PageReader(ctx.images, task.pid, "PAGEMAP")
+        special = [(e.start, e.end) for e in task.mm.vmas if e.status & (vmas.VDSO | vmas.VVAR | vmas.VSYSCALL)]
+        self.content = [
+            Segment(vaddr, vaddr + nr_pages * pages.PAGE, fd, offset)
+            for vaddr, nr_pages, fd, offset in self._reader.segments()
+            if not any(start <= vaddr < end for start, end in special)
+        ]
+        self.rights: dict[int, int] = {}
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def rebuild(self, ctx: RestoreContext, creator: AddressSpace | None, base: int, channel: Channel) -> Iterator[None]:
+        """Unmap, map, fill. Yields while the task reads its pages: others may go on."""
+        stub = self.task.stub
+        kept = self._kept(creator)
+        write, empty = pages.to_write(self.content, creator.content if creator else [], kept)
+        new = [entry for entry in self.entries if entry.start not in self.rights]
+        for entry in new:
+            self.rights[entry.start] = entry.prot | (_PROT_WRITE if self._has_content(entry) else 0)
+        files = _Files(ctx, self.task, new, [segment.fd for segment in write])
+        channel.send(stub, files.fds)
+        tape = Tape()
+        self._unmap_rest(tape, kept, base)
+        pages.empty_pages(tape, empty)
+        for number, entry in enumerate(new, 1):
+            mm.map_area(tape, entry, files.of_mapping(entry), self.rights[entry.start])
+            if number % _MAPPINGS_PER_TAPE == 0:
+                stub.run(tape)
+                tape = Tape()
+        mm.restore_layout(tape, self.task.mm, files.exe)
+        fs.restore(tape, self.task, files.cwd, files.root)
+        stub.run(tape)
+        for fd in dict.fromkeys(segment.fd for segment in write):
+            own = [segment for segment in write if segment.fd == fd]
+            for tape, verify in pages.read_pages(self.task.pid, own, files.of_pages(fd)):
+                stub.start(tape)
+                yield
+                stub.finish(tape)
+                verify()
+        tape = Tape()
+        tape.call("close_range", 0, len(files.fds) - 1, 0)
+        stub.run(tape)
+        files.close()
+
+    def _kept(self, creator: AddressSpace | None) -> list[tuple[int, int]]:
+        """Mappings that are the creator's too. Rights, advice and locks, which finish() sets, need not agree, but
+        pages can only be read in where writing is allowed until then."""
+        kept: list[tuple[int, int]] = []
+        if creator is None:
+            return kept
+        known = {_identity(entry): creator.rights[entry.start] for entry in creator.entries if vmas.is_private(entry)}
+        for entry in self.entries:
+            rights = known.get(_identity(entry))
+            if rights is None or (self._has_content(entry) and not rights & _PROT_WRITE):
+                continue
+            kept.append((entry.start, entry.end))
+            self.rights[entry.start] = rights
+        return kept
+
+    def _has_content(self, entry: Message) -> bool:
+        """Whether any content lies in a mapping: bisection, since both lists can be long."""
+        index = bisect_right(self.content, entry.start, key=lambda segment: segment.end)
+        return index < len(self.content) and self.content[index].start < entry.end
+
+    def _unmap_rest(self, tape: Tape, kept: list[tuple[int, int]], base: int) -> None:
+        """Take away all that is neither kept nor the stub's."""
+        position = 0
+        for start, end in sorted([*kept, (base, base + STUB_SIZE), (mm.TASK_SIZE, mm.TASK_SIZE)]):
+            if start > position:
+                tape.call("munmap", position, start - position)
+            position = end
+
+    def finish(self, tape: Tape) -> None:
+        """After all children exist: final rights, advice, locks."""
+        for entry in self.entries:
+            mm.finish_area(tape, entry, self.rights[entry.start])
+
+
+def _identity(entry: Message) -> tuple[int, ...]:
+    return tuple(getattr(entry, name) for name in _SAME)
+
+
+class _Files:
+    """The descriptors that a task needs to make its memory, in the order in which the channel brings them."""
+
+    def __init__(self, ctx: RestoreContext, task: RestoredTask, new: list[Message], page_fds: list[int]) -> None:
+        self.fds: list[int] = []
+        self._opened: dict[tuple[int, int], int] = {}
+        self.exe = self._open(ctx, task.mm.exe_file_id, os.O_RDONLY)
+        self.cwd = self._open(ctx, task.fs.cwd_id, os.O_RDONLY)
+        self.root = self._open(ctx, task.fs.root_id, os.O_RDONLY)
+        for entry in new:
+            if entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
+                self._open(ctx, entry.shmid, entry.fdflags)
+        self._own = len(self.fds)
+        self._pages = {fd: self._own + n for n, fd in enumerate(dict.fromkeys(page_fds))}
+        self.fds += self._pages
+
+    def _open(self, ctx: RestoreContext, file_id: int, mode: int) -> int:
+        """The number that a file will have in the task."""
+        key = (file_id, mode & os.O_ACCMODE)
+        if key not in self._opened:
+            kind, message = ctx.submessage(file_id)
+            self.fds.append(kind.open_mapped(message, mode & os.O_ACCMODE, ctx))
+            self._opened[key] = len(self.fds) - 1
+        return self._opened[key]
+
+    def of_mapping(self, entry: Message) -> int:
+        """The task's descriptor of a mapped file, -1 for anonymous memory."""
+        if entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
+            return self._opened[entry.shmid, entry.fdflags & os.O_ACCMODE]
+        return -1
+
+    def of_pages(self, fd: int) -> int:
+        return self._pages[fd]
+
+    def close(self) -> None:
+        for fd in self.fds[: self._own]:
+            os.close(fd)
+
+
+def park_vdso(tape: Tape, pid: int, parking: int) -> list[tuple[int, int]]:
+    """Move the kernel's own mappings of a fresh stub out of the way. Returns their (address, size), ascending."""
+    parked = []
+    with open(f"/proc/{pid}/maps") as maps:
+        special = [line.split() for line in maps if line.split()[-1] in _SPECIAL_NAMES]
+    for bounds, *_ in special:
+        start, end = (int(text, 16) for text in bounds.split("-"))
+        tape.call("mremap", start, end - start, end - start, _MREMAP_MAYMOVE | _MREMAP_FIXED, parking)
+        parked.append((parking, end - start))
+        parking += end - start
+    return parked

@@ -1,0 +1,93 @@
+"""Signal handlers, masks and queues."""
+
+from __future__ import annotations
+
+import signal
+import struct
+from typing import TYPE_CHECKING, Any
+
+from engine.kernel import ptrace
+from engine.tape.tape import Tape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.dump_context import DumpContext
+    from engine.restore_context import RestoreContext, RestoredTask, RestoredThread
+    from engine.task.tree import Task, Thread
+
+Message = Any
+
+SIGNALS = [number for number in range(1, 65) if number not in (signal.SIGKILL, signal.SIGSTOP)]
+"""The order of sigactions in images."""
+_SIGACTION = struct.Struct("<QQQQ")
+_SIGSET_SIZE = 8
+
+
+def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
+    """The queue of the process, oldest first."""
+    for info in task.leader.tracee.pending_signals(shared=True):
+        core.tc.signals_s.signals.add(siginfo=info)
+    core.tc.signals_s.SetInParent()
+
+
+def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
+    """Mask and queue of a thread. A pending SIGTRAP can't be told from ptrace's own and would be lost."""
+    pending = thread.tracee.pending_signals(shared=False)
+    for info in pending:
+        core.thread_core.signals_p.signals.add(siginfo=info)
+    core.thread_core.signals_p.SetInParent()
+    mask = thread.tracee.sigmask()
+    if thread is thread.task.leader:
+        core.tc.blk_sigset = mask
+    core.thread_core.blk_sigset = mask
+    if any(struct.unpack_from("<i", info)[0] == signal.SIGTRAP for info in pending):
+        ctx.problems.add(f"thread {thread.tid} has a SIGTRAP pending", thread.task.pid, "let it handle the signal")
+
+
+def ask_task(tape: Tape, task: Task, core: Message) -> Callable[[], None]:
+    """The handlers."""
+    actions = [tape.buffer(_SIGACTION.size) for _ in SIGNALS]
+    for number, action in zip(SIGNALS, actions, strict=True):
+        tape.call("rt_sigaction", number, 0, action, _SIGSET_SIZE)
+
+    def answer() -> None:
+        for action in actions:
+            handler, flags, restorer, mask = _SIGACTION.unpack(action.content)
+            core.tc.sigactions.add(sigaction=handler, flags=flags, restorer=restorer, mask=mask)
+
+    return answer
+
+
+def blocked_signals(core: Message) -> int:
+    """The mask with which a thread goes on. A leader's stands in the task part; old images know no other place."""
+    if core.HasField("tc"):
+        return int(core.tc.blk_sigset)
+    return int(core.thread_core.blk_sigset)
+
+
+def check(task: RestoredTask, ctx: RestoreContext) -> None:
+    """siginfo must be whole, and the handlers all there."""
+    queues = [task.core.tc.signals_s, *(thread.core.thread_core.signals_p for thread in task.threads)]
+    if any(len(entry.siginfo) != ptrace.SIGINFO_SIZE for queue in queues for entry in queue.signals):
+        ctx.problems.add("a siginfo in its core image has not 128 bytes", task.pid, "the image is damaged")
+    if task.threads and len(task.core.tc.sigactions) != len(SIGNALS):
+        ctx.problems.add(f"its core image has {len(task.core.tc.sigactions)} signal handlers, not 62", task.pid)
+
+
+def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
+    """Handlers and the queue of the process. Everything is blocked in a stub, so what is queued stays queued; a task
+    may queue itself any siginfo (kernel/signal.c, do_rt_sigqueueinfo)."""
+    for number, action in zip(SIGNALS, task.core.tc.sigactions, strict=True):
+        content = _SIGACTION.pack(action.sigaction, action.flags, action.restorer, action.mask)
+        tape.call("rt_sigaction", number, tape.buffer(content), 0, _SIGSET_SIZE)
+    for entry in task.core.tc.signals_s.signals:
+        (number,) = struct.unpack_from("<i", entry.siginfo)
+        tape.call("rt_sigqueueinfo", task.pid, number, tape.buffer(entry.siginfo))
+
+
+def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> None:
+    """The queue of a thread."""
+    for entry in thread.core.thread_core.signals_p.signals:
+        (number,) = struct.unpack_from("<i", entry.siginfo)
+        tape.call("rt_tgsigqueueinfo", task.pid, thread.tid, number, tape.buffer(entry.siginfo))

@@ -1,0 +1,118 @@
+"""Mappings: what each one of a task is, as the vma_entry of its mm image.
+
+status, flags and madv are bit sets with the numbers that images have always had; see proto/vma.proto.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from engine.kernel.proc_maps import stat_map_file
+
+if TYPE_CHECKING:
+    from engine.dump_context import DumpContext
+    from engine.kernel.proc_maps import Vma
+    from engine.task.tree import Task
+
+Message = Any
+
+REGULAR, VSYSCALL, VDSO, HEAP = 1, 4, 8, 32
+FILE_PRIVATE, FILE_SHARED, ANON_SHARED, ANON_PRIVATE = 64, 128, 256, 512
+SYSVIPC, SOCKET, VVAR, AIORING, MEMFD, SHSTK, GUARD = 1024, 2048, 4096, 8192, 16384, 32768, 65536
+
+MAP_SHARED, MAP_PRIVATE, MAP_DROPPABLE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 8, 0x10, 0x20
+MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_HUGETLB = 0x100, 0x2000, 0x4000, 0x40000
+HUGETLB_SHIFT = 26
+
+_FLAG_OF = {"gd": MAP_GROWSDOWN, "lo": MAP_LOCKED, "nr": MAP_NORESERVE, "ht": MAP_HUGETLB}
+_MADVICE_OF = {"sr": 2, "rr": 1, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
+_SPECIAL = {"[vdso]": VDSO, "[vvar]": VVAR, "[vvar_vclock]": VVAR, "[heap]": HEAP}
+_DEV_ZERO = os.makedev(1, 5)
+_MEMFD_NAMES = ("/memfd:", "/dev/zero")
+_LAZY_NOT = VDSO | VVAR | VSYSCALL
+
+
+def is_private(entry: Message) -> bool:
+    """Whether pages of this mapping stand in the task's own pagemap."""
+    return bool(entry.status & REGULAR and entry.status & (ANON_PRIVATE | FILE_PRIVATE) or entry.status & AIORING)
+
+
+def has_pages(entry: Message) -> bool:
+    """Whether the mapping's private pages are to be stored: never the kernel's own and those it may drop."""
+    return is_private(entry) and not entry.status & (VVAR | VSYSCALL) and not entry.flags & MAP_DROPPABLE
+
+
+def is_lazy(entry: Message) -> bool:
+    """Whether its pages may be fetched on demand after a restore (PE_LAZY)."""
+    anonymous = entry.flags & MAP_ANONYMOUS and entry.flags & MAP_PRIVATE
+    return bool(anonymous and not entry.flags & (MAP_LOCKED | MAP_HUGETLB) and not entry.status & _LAZY_NOT)
+
+
+def describe(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
+    """Fill a vma_entry. What can't be restored goes to ctx.problems."""
+    entry.start, entry.end, entry.pgoff, entry.shmid = vma.start, vma.end, vma.pgoff, 0
+    entry.prot, entry.fd = vma.prot, -1
+    entry.flags = MAP_SHARED if vma.shared else MAP_PRIVATE
+    for code, flag in _FLAG_OF.items():
+        if code in vma.flags:
+            entry.flags |= flag
+    if "dp" in vma.flags:
+        entry.flags = entry.flags & ~MAP_PRIVATE | MAP_DROPPABLE
+    if "ht" in vma.flags:
+        entry.flags |= (vma.page_size.bit_length() - 1) << HUGETLB_SHIFT
+    madvice = sum(1 << advice for code, advice in _MADVICE_OF.items() if code in vma.flags)
+    if madvice:
+        entry.madv = madvice
+    _classify(ctx, task, vma, entry)
+
+
+def _classify(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
+    where = f"mapping {vma.start:x}-{vma.end:x} ({vma.name or 'anonymous'})"
+    if vma.name == "[vsyscall]":
+        entry.status = VSYSCALL | ANON_PRIVATE
+        entry.flags |= MAP_ANONYMOUS
+    elif vma.name == "[uprobes]":
+        entry.status = REGULAR | ANON_PRIVATE
+        ctx.problems.add(f"{where}: uprobes are set on the task", task.pid, "remove them, or see --allow-uprobes")
+    elif not vma.ino:
+        entry.status = REGULAR | ANON_PRIVATE | _SPECIAL.get(vma.name, 0)
+        entry.flags |= MAP_ANONYMOUS
+        if {"io", "pf"} & vma.flags and vma.name not in _SPECIAL:
+            ctx.problems.add(f"{where}: a mapping of device memory can't be dumped", task.pid, "close the device")
+    else:
+        _classify_file(ctx, task, vma, entry, where)
+
+
+def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where: str) -> None:
+    info = stat_map_file(task.pid, vma)
+    if vma.name.startswith("/[aio]"):
+        entry.status = AIORING
+        entry.flags |= MAP_ANONYMOUS
+    elif vma.name.startswith("/SYSV"):
+        ctx.problems.add(f"{where}: System V shared memory needs its IPC namespace dumped", task.pid)
+    elif stat.S_ISCHR(info.st_mode) and info.st_rdev == _DEV_ZERO and not vma.shared:
+        entry.status = REGULAR | ANON_PRIVATE
+        entry.flags |= MAP_ANONYMOUS
+        entry.pgoff = 0
+    elif vma.name == "/anon_hugepage" and vma.deleted and not vma.shared:
+        entry.status = REGULAR | ANON_PRIVATE
+        entry.flags |= MAP_ANONYMOUS
+        entry.pgoff = 0
+    elif not stat.S_ISREG(info.st_mode):
+        ctx.problems.add(f"{where}: a mapping of this kind of file can't be dumped", task.pid, "close the device")
+    else:
+        entry.status = REGULAR | (FILE_SHARED if vma.shared else FILE_PRIVATE)
+        if vma.deleted and vma.name.startswith(_MEMFD_NAMES):
+            entry.status |= MEMFD
+        entry.fdflags = _open_mode(task.pid, vma)
+
+
+def _open_mode(pid: int, vma: Vma) -> int:
+    """The access mode of the mapped file, which limits what mprotect(2) may do later: the permission bits of the link
+    in map_files are the file's FMODE_READ and FMODE_WRITE (fs/proc/base.c, proc_map_files_instantiate)."""
+    mode = os.lstat(f"/proc/{pid}/map_files/{vma.start:x}-{vma.end:x}").st_mode
+    if mode & stat.S_IWUSR:
+        return os.O_RDWR if mode & stat.S_IRUSR else os.O_WRONLY
+    return os.O_RDONLY
