@@ -1,0 +1,78 @@
+"""The modes: what is done to a program between READY and its verdict. Each reads as its list of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from zdtm.harness.run import Bad, Item, NothingToSabotage, Run
+from zdtm.harness.sandbox import Result
+
+ITERATIONS = 3
+
+
+def nocr(run: Run) -> None:
+    """Control: no checkpoint at all. A program that fails here is wrong, whatever the engine does."""
+    run.start()
+    run.finish()
+
+
+def cli(run: Run) -> None:
+    """Dump, restore, verdict."""
+    run.start()
+    before = run.first_picture()
+    run.dump(1)
+    run.restore(1)
+    run.compare(before, "after the restore")
+    run.finish()
+
+
+def refused(run: Run) -> None:
+    """`expect: refuse`: the dump says no and changes nothing."""
+    run.start()
+    before = run.first_picture()
+    run.refused_dump(1, run.program.refusal or "")
+    run.compare(before, "after the refused dump")
+    run.finish()
+
+
+def iters(run: Run) -> None:
+    """Dump and restore several times over: what a restore leaves must be as good to dump as the original."""
+    run.start()
+    before = run.first_picture()
+    for number in range(1, ITERATIONS + 1):
+        run.dump(number)
+        run.restore(number)
+        run.compare(before, f"after restore {number} of {ITERATIONS}")
+    run.finish()
+
+
+def snapshot(run: Run) -> None:
+    """Dump with --leave-running: the original must not notice, and the image must work when the original is gone."""
+    run.start()
+    before = run.first_picture()
+    run.dump(1, leave_running=True)
+    run.keep_work()
+    run.compare(before, "after the dump the original went on from")
+    run.finish()
+    run.put_work_back()
+    run.restore(1)
+    run.compare(before, "after the restore")
+    run.finish()
+
+
+MODES: dict[str, Callable[[Run], None]] = {"nocr": nocr, "cli": cli, "iters": iters, "snapshot": snapshot}
+
+
+def run_mode(item: Item, mode: str) -> Result:
+    """Run one item in its sandbox and judge it."""
+    run = Run(item)
+    steps = refused if mode == "cli" and item.program.refusal is not None else MODES[mode]
+    try:
+        steps(run)
+        run.check_host()
+    except Bad as bad:
+        text = f"{bad.text}\n{run.output_text()}" if bad.judge == "program" else bad.text
+        return Result("failed", bad.judge, text, run.seconds)
+    except NothingToSabotage as reason:
+        return Result("skipped", "", str(reason), run.seconds)
+    return Result("passed", seconds=run.seconds)

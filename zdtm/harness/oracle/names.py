@@ -1,0 +1,58 @@
+"""Names for kernel objects whose numbers change with every checkpoint: inode numbers of pipes, sockets, unlinked files.
+
+An object is called after whoever has it first, walking tasks and descriptors in order: "pipe of 2:3" is the pipe at
+descriptor 3 of task 2. Two pictures of the same tree give the same names, and a lost object renames no other one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+
+DELETED = " (deleted)"
+NUMBERED = re.compile(r"(\w+):\[\d+\]$")
+PROC_DEVICE = os.stat("/proc").st_dev
+MEMFD_OF_SHARED_MEMORY = "/memfd:/dev/zero"
+"""Anonymous shared memory that a checkpoint turned into a memfd; nothing but this name tells."""
+
+
+def opener(path: str) -> Callable[[], int]:
+    """A function that opens for reading what a /proc entry leads to, without a trace on its access time."""
+    return lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOATIME)
+
+
+class Names:
+    """One per picture."""
+
+    def __init__(self) -> None:
+        self._names: dict[tuple[int, int], str] = {}
+        self.unlinked: dict[str, Callable[[], int]] = {}
+        """name -> function that opens it for reading, of regular files that live only through their users"""
+
+    def of(self, link: str, status: os.stat_result, holder: str, open_it: Callable[[], int]) -> str:
+        """The name of an open file or a mapped one.
+
+        link     what readlink on the /proc entry says
+        holder   "PID:FD" or "PID:ADDRESS"
+        open_it  gives a descriptor for reading
+        """
+        identity = (status.st_dev, status.st_ino)
+        numbered = NUMBERED.match(link)
+        if numbered and numbered[1] not in ("mnt", "net", "ipc", "uts", "user", "pid", "cgroup", "time"):
+            return self._names.setdefault(identity, f"{numbered[1]} of {holder}")
+        if link.startswith("anon_inode:") or numbered:
+            return link
+        if status.st_dev == PROC_DEVICE or status.st_nlink > 0:
+            place = "" if status.st_dev == PROC_DEVICE else f" (inode {status.st_dev:x}:{status.st_ino})"
+            return link + place
+        link = link.replace(MEMFD_OF_SHARED_MEMORY, "/dev/zero")
+        name = self._names.setdefault(identity, f"{link.removesuffix(DELETED)} of {holder}, unlinked")
+        if stat.S_ISREG(status.st_mode):
+            self.unlinked.setdefault(name, open_it)
+        return name
+
+    def of_inode(self, device: int, inode: int) -> str | None:
+        """The name an object already has."""
+        return self._names.get((device, inode))

@@ -1,0 +1,52 @@
+"""Interrupts a tree once, as a dump will, so that what an interruption leaves in memory is there before the picture.
+
+A dump stops tasks, and a stop ends some system calls with EINTR (rt_sigtimedwait, epoll_wait, semop: signal(7),
+"Interruption of system calls and library functions by stop signals"). The program then runs for a moment, writes
+errno, resolves a symbol, leaves frames of dead calls on its stack, and waits again. Once that has happened, a second
+interruption writes the very same bytes, so any difference that is left is the engine's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from pathlib import Path
+
+from zdtm.harness.init import descendants
+from zdtm.harness.oracle.tasks import thread_ids
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+WALL = 0x40000000
+STOP_SECONDS = 5.0
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = [ctypes.c_long] * 4
+_libc.ptrace.restype = ctypes.c_long
+
+
+def interrupt_tree(root: int) -> None:
+    """Stop and let go every thread that sleeps and is traced by nobody."""
+    for pid in descendants(root):
+        for tid in thread_ids(pid):
+            if _state(pid, tid) in "RS" and _ptrace(PTRACE_SEIZE, tid):
+                _interrupt(tid)
+
+
+def _interrupt(tid: int) -> None:
+    _ptrace(PTRACE_INTERRUPT, tid)
+    end = time.monotonic() + STOP_SECONDS
+    while os.waitpid(tid, WALL | os.WNOHANG) == (0, 0):
+        if time.monotonic() > end:
+            raise TimeoutError(f"thread {tid} does not stop for ptrace")
+        time.sleep(0.0005)
+    _ptrace(PTRACE_DETACH, tid)
+
+
+def _state(pid: int, tid: int) -> str:
+    return Path(f"/proc/{pid}/task/{tid}/stat").read_text(errors="replace").rpartition(") ")[2][0]
+
+
+def _ptrace(request: int, tid: int) -> bool:
+    result: int = _libc.ptrace(request, tid, 0, 0)
+    return result == 0

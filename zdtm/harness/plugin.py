@@ -1,0 +1,218 @@
+"""The pytest plugin: collects programs as items, program x flavour x mode, and runs each in a sandbox.
+
+pytest zdtm -n 2 -k pipe --modes cli,iters
+pytest zdtm/static/pipe00.py::h-cli --engine /usr/sbin/criu --keep
+pytest zdtm --sabotage pipe-data
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zdtm.harness import build, header, needs, sandbox
+from zdtm.harness.modes import run_mode
+from zdtm.harness.run import ITEM_SECONDS, Item
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SABOTAGE_MODES = "cli"
+
+settings_key = pytest.StashKey["Settings"]()
+seconds_key = pytest.StashKey[dict[str, float]]()
+
+
+class Settings:
+    """The options of this pytest run, understood, and the directory for its items."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.engine = _engine_command(config.getoption("--engine"))
+        self.sabotage: str | None = config.getoption("--sabotage")
+        self.keep: bool = config.getoption("--keep")
+        self.shard = _shard(config.getoption("--shard"))
+        modes = config.getoption("--modes") or (SABOTAGE_MODES if self.sabotage else ",".join(header.MODES))
+        self.modes = modes.split(",")
+        if unknown := set(self.modes) - set(header.MODES):
+            raise pytest.UsageError(
+                f"--modes: unknown: {', '.join(sorted(unknown))}; there are {', '.join(header.MODES)}"
+            )
+        self.scale = float(os.environ.get("ZDTM_TIMEOUT_SCALE", "1"))
+        self.cache = _cache_directory(config)
+        self._artifacts: str | None = config.getoption("--artifacts")
+        self._run_directory: Path | None = None
+
+    def item_directory(self, name: str) -> Path:
+        """A new directory. Any user may enter: programs run with other credentials too."""
+        if self._run_directory is None:
+            if self._artifacts is not None:
+                Path(self._artifacts).mkdir(parents=True, exist_ok=True)
+            self._run_directory = Path(tempfile.mkdtemp(prefix="zdtm-", dir=self._artifacts)).resolve()
+            self._run_directory.chmod(0o755)
+        directory = self._run_directory / name
+        directory.mkdir()
+        directory.chmod(0o755)
+        return directory
+
+    def clean_up(self) -> None:
+        """Remove the directory of the run unless an item left its artifacts."""
+        if self._run_directory is not None and not any(self._run_directory.iterdir()):
+            self._run_directory.rmdir()
+
+
+def _engine_command(option: str | None) -> list[str]:
+    if option is None:
+        return [sys.executable, "-m", "engine"]
+    first, *rest = shlex.split(option)
+    found = shutil.which(first)
+    if found is None:
+        raise pytest.UsageError(f"--engine: {first} is not a program")
+    return [str(Path(found).absolute()), *rest]
+
+
+def _shard(option: str | None) -> tuple[int, int]:
+    """ "2/3" -> (2, 3)"""
+    if option is None:
+        return 1, 1
+    index, _, count = option.partition("/")
+    if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
+        raise pytest.UsageError(f"--shard: {option} should read I/N, I from 1 to N")
+    return int(index), int(count)
+
+
+def _cache_directory(config: pytest.Config) -> Path:
+    """For compiled programs. Not below /root or another place that only one user may enter."""
+    cache: Any = getattr(config, "cache", None)
+    return Path(cache.mkdir("zdtm")) if cache is not None else Path(tempfile.gettempdir()) / f"zdtm-built-{os.getuid()}"
+
+
+# Hooks.
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("zdtm")
+    group.addoption("--engine", metavar="PATH", help="engine to test (default: the crucible of this checkout)")
+    group.addoption("--modes", metavar="A,B", help=f"modes to run, of {','.join(header.MODES)} (default: all)")
+    group.addoption("--sabotage", metavar="KIND", help="damage this kind of state in the images: tests must fail")
+    group.addoption("--shard", metavar="I/N", help="run only the I-th of N parts of the items")
+    group.addoption("--keep", action="store_true", help="keep the directories of items that passed, too")
+    group.addoption("--artifacts", metavar="DIR", help="where to keep them (default: a new directory in /tmp)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[settings_key] = settings = Settings(config)
+    if settings.sabotage is not None:
+        from zdtm.harness import sabotage
+
+        if settings.sabotage not in sabotage.KINDS:
+            raise pytest.UsageError(f"--sabotage: no kind {settings.sabotage}; there are {', '.join(sabotage.KINDS)}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if settings_key in config.stash:
+        config.stash[settings_key].clean_up()
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ProgramFile | None:
+    if header.is_program(file_path):
+        return ProgramFile.from_parent(parent, path=file_path)
+    return None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    index, count = config.stash[settings_key].shard
+    mine = set(items[index - 1 :: count])
+    config.hook.pytest_deselected(items=[item for item in items if item not in mine])
+    items[:] = [item for item in items if item in mine]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    kind = config.stash[settings_key].sabotage
+    if kind is not None:
+        passed, failed = (len(terminalreporter.stats.get(what, [])) for what in ("passed", "failed"))
+        terminalreporter.section(f"sabotage {kind}")
+        terminalreporter.line(f"{failed} tests noticed; {passed} had such state and did not (see the passed ones)")
+
+
+# Items.
+
+
+class ProgramFile(pytest.File):
+    """A program. Its items are its modes in its flavours."""
+
+    def collect(self) -> Iterator[ProgramItem]:
+        try:
+            program = header.read(self.path)
+        except (header.BadHeader, SyntaxError) as problem:
+            raise self.CollectError(str(problem)) from problem
+        for flavour in program.flavours:
+            if flavour not in header.FLAVOURS:
+                continue
+            for mode in program.modes:
+                if mode in self.config.stash[settings_key].modes:
+                    yield ProgramItem.from_parent(self, name=f"{flavour}-{mode}", program=program, mode=mode)
+
+
+class ItemFailed(Exception):
+    """A judge said no."""
+
+
+class ProgramItem(pytest.Item):
+    """One program in one flavour and one mode."""
+
+    def __init__(self, *, program: header.Program, mode: str, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.program = program
+        self.mode = mode
+
+    def runtest(self) -> None:
+        settings = self.config.stash[settings_key]
+        if os.geteuid() != 0:
+            pytest.skip("needs root to make namespaces")
+        if reason := needs.unmet(self.program.needs):
+            pytest.skip(reason)
+        directory = settings.item_directory(f"{self.path.stem}-{self.name}")
+        item = self._item(settings, directory)
+        result = sandbox.run(lambda: run_mode(item, self.mode), directory, ITEM_SECONDS * settings.scale)
+        self.stash[seconds_key] = result.seconds
+        self.user_properties += [(f"seconds_{step}", round(took, 4)) for step, took in result.seconds.items()]
+        if result.outcome == "failed":
+            raise ItemFailed(f"{result.judge}: {result.text}\nartifacts: {directory}")
+        if not settings.keep:
+            shutil.rmtree(directory)
+        if result.outcome == "skipped":
+            pytest.skip(result.text)
+
+    def _item(self, settings: Settings, directory: Path) -> Item:
+        if self.path.suffix == ".c":
+            command = [str(build.executable(self.program, settings.cache))]
+        else:
+            command = [sys.executable, str(self.path)]
+        common = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", "PYTHONPATH": str(CHECKOUT)}
+        return Item(
+            program=self.program,
+            command=command,
+            engine=settings.engine,
+            directory=directory,
+            program_environment=common
+            | {"ZDTM_WORKDIR": str(directory / "work"), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"},
+            engine_environment=common | {"TMPDIR": str(directory / "tmp")},
+            sabotage=settings.sabotage,
+            scale=settings.scale,
+        )
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        if isinstance(excinfo.value, (ItemFailed, build.CannotBuild, ValueError)):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, f"{self.path.name}[{self.name}]"

@@ -1,0 +1,277 @@
+"""One item being run: the steps modes are made of. All of it happens in pid 1 of the item's sandbox.
+
+A step that goes wrong raises Bad with the judge that says no.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from zdtm.harness import host
+from zdtm.harness.header import Program
+from zdtm.harness.init import Init, descendants, died_how
+from zdtm.harness.oracle.compare import as_text, differences
+from zdtm.harness.oracle.picture import KINDS, STEADY_KINDS, Picture, take
+from zdtm.harness.oracle.stir import interrupt_tree
+from zdtm.harness.workcopy import WorkCopy
+
+READY, PASS, FAIL = "READY", "PASS", "FAIL:"
+
+READY_SECONDS, ENGINE_SECONDS, FINISH_SECONDS, GONE_SECONDS = 30.0, 90.0, 30.0, 10.0
+ITEM_SECONDS = 400.0
+"""For the whole item; the steps have their own, so this is for a harness that hangs."""
+LOG_LINES = 30
+
+
+class Bad(Exception):
+    """judge: program, engine, oracle, host."""
+
+    def __init__(self, judge: str, text: str) -> None:
+        super().__init__(text)
+        self.judge = judge
+        self.text = text
+
+
+class NothingToSabotage(Exception):
+    """The images hold no state of the kind that was to be damaged."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is to be run, settled before the sandbox is made."""
+
+    program: Program
+    command: list[str]
+    """runs the program"""
+    engine: list[str]
+    """the engine's command line up to the verb"""
+    directory: Path
+    """the item's own; on a failure it is the artifact"""
+    program_environment: dict[str, str]
+    engine_environment: dict[str, str]
+    sabotage: str | None
+    scale: float
+    """factor for all deadlines"""
+
+
+class Run:
+    """The program of an item and what is done to it."""
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.program = item.program
+        self.init = Init()
+        self.seconds: dict[str, float] = {}
+        self.root = 0
+        self.output = item.directory / "out"
+        self.work = item.directory / "work"
+        self.images = item.directory / "images"
+        self.temporary = item.directory / "tmp"
+        self.kinds = set(STEADY_KINDS if self.program.in_transition else KINDS) - set(self.program.oracle_ignores)
+        self._copy: WorkCopy | None = None
+        for directory in (self.work, self.images, self.temporary):
+            directory.mkdir()
+        # Programs may run with any credentials.
+        self.work.chmod(0o777)
+        self.output.touch()
+        self.output.chmod(0o666)
+        self._host = host.look(item.directory, self.work, self.temporary)
+
+    # The program.
+
+    def start(self) -> None:
+        """Start the program and wait until it says READY."""
+        with self._timed("start"):
+            self.root = self._spawn(self.item.command, self.item.program_environment, self.work, self.output)
+            said = self.init.wait_for(
+                lambda: READY in self._said() or self.init.has_died(self.root), self._limit(READY_SECONDS)
+            )
+        if self.init.has_died(self.root):
+            raise Bad("program", f"ended before it was ready: {died_how(self.init.statuses[self.root])}")
+        if not said:
+            raise Bad("program", f"not ready after {READY_SECONDS * self.item.scale:.0f} s\n{self._tasks()}")
+
+    def finish(self) -> None:
+        """SIGTERM; the program must say PASS and end with 0."""
+        with self._timed("finish"):
+            os.kill(self.root, signal.SIGTERM)
+            status = self.init.wait_exit(self.root, self._limit(FINISH_SECONDS))
+        if status is None:
+            raise Bad("program", f"still runs {FINISH_SECONDS * self.item.scale:.0f} s after SIGTERM\n{self._tasks()}")
+        verdict = next((line for line in self._said() if line.startswith((PASS, FAIL))), "no verdict")
+        if verdict != PASS or status != 0:
+            raise Bad("program", f"{verdict}, {died_how(status)}")
+
+    def _said(self) -> list[str]:
+        return self.output.read_text(errors="replace").splitlines()
+
+    def output_text(self) -> str:
+        """The end of what the program said, for a report."""
+        return "\n".join(["--- the program's output", *self._said()[-LOG_LINES:]])
+
+    # The engine.
+
+    def dump(self, number: int, *, leave_running: bool = False) -> None:
+        """Dump the tree into image directory `number`; without leave_running it must be gone afterwards."""
+        tree = descendants(self.root)
+        images = self._images(number)
+        images.mkdir()
+        options = ["--leave-running"] if leave_running else []
+        self._engine("dump", images, ["-t", str(self.root), *options, *self.program.dump_options])
+        if not leave_running:
+            self._expect_gone(tree)
+
+    def refused_dump(self, number: int, pattern: str) -> None:
+        """The dump must fail with a message that matches, and leave the tree alone."""
+        images = self._images(number)
+        images.mkdir()
+        try:
+            self._engine("dump", images, ["-t", str(self.root), *self.program.dump_options])
+        except Bad as refused:
+            log = self._engine_says("dump", images, lines=1000)
+            if not re.search(pattern, log):
+                raise Bad("engine", f'no message matches "{pattern}"; {refused.text}') from None
+            if self.init.has_died(self.root):
+                raise Bad("engine", "the refused dump killed the program") from None
+        else:
+            raise Bad("engine", "the dump should have been refused, but says it worked")
+
+    def restore(self, number: int) -> None:
+        """Restore from image directory `number`, damaged first if this is a sabotage."""
+        images = self._images(number)
+        if self.item.sabotage is not None:
+            from zdtm.harness.sabotage import damage
+
+            if not damage(self.item.sabotage, images):
+                raise NothingToSabotage(f"no {self.item.sabotage} in the images")
+        pidfile = self.item.directory / f"restored-{number}.pid"
+        self._engine("restore", images, ["-d", "--pidfile", str(pidfile), *self.program.restore_options])
+        if self.init.has_died(self.root):
+            raise Bad("program", f"ended right after the restore: {died_how(self.init.statuses[self.root])}")
+        text = pidfile.read_text() if pidfile.exists() else "nothing"
+        if text.strip() != str(self.root):
+            raise Bad("engine", f"the pidfile should name task {self.root}, but holds {text!r}")
+
+    def _engine(self, verb: str, images: Path, options: list[str]) -> None:
+        log = f"{verb}.log"
+        command = [*self.item.engine, verb, "-D", str(images), "-v4", "-o", log, *options]
+        with self._timed(verb):
+            directory = self.item.directory
+            pid = self._spawn(command, self.item.engine_environment, directory, directory / "engine.out")
+            status = self.init.wait_exit(pid, self._limit(ENGINE_SECONDS))
+        if status is None:
+            said = self._engine_says(verb, images)
+            raise Bad(
+                "engine", f"{verb} still runs after {ENGINE_SECONDS * self.item.scale:.0f} s\n{said}\n{self._tasks()}"
+            )
+        if status != 0:
+            raise Bad("engine", f"{verb}: {died_how(status)}\n{self._engine_says(verb, images)}")
+
+    def _engine_says(self, verb: str, images: Path, lines: int = LOG_LINES) -> str:
+        texts = []
+        for path in (images / f"{verb}.log", self.item.directory / "engine.out"):
+            if path.exists() and (text := path.read_text(errors="replace").splitlines()):
+                texts += [f"--- {path.name}", *text[-lines:]]
+        return "\n".join(texts)
+
+    def _images(self, number: int) -> Path:
+        return self.images / str(number)
+
+    def _expect_gone(self, tree: list[int]) -> None:
+        if not self.init.wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in tree), GONE_SECONDS):
+            raise Bad("engine", f"the dump worked, but tasks are still there\n{self._tasks()}")
+        status = self.init.statuses.pop(self.root)
+        if status != signal.SIGKILL:
+            raise Bad(
+                "engine", f"the dump should have killed the tree, but the root ended otherwise: {died_how(status)}"
+            )
+
+    # The judges.
+
+    def first_picture(self) -> Picture:
+        """Of the tree as it stands before the first dump."""
+        with self._timed("oracle"), _told_by_oracle():
+            if not self.program.in_transition:
+                interrupt_tree(self.root)
+            return take(self.root, self.kinds)
+
+    def compare(self, before: Picture, when: str) -> None:
+        """The tree must look as it did. when: "after the restore"."""
+        with self._timed("oracle"), _told_by_oracle():
+            after = take(self.root, self.kinds, before)
+            found = differences(before, after, self.kinds)
+        if found:
+            text = f"{when} the tree looks different\n{as_text(found)}"
+            (self.item.directory / "oracle.diff").write_text(text)
+            raise Bad("oracle", text)
+
+    def check_host(self) -> None:
+        """Nothing may be left but what was there before the program started."""
+        with self._timed("host"):
+            found = host.leftovers(self._host, self.item.directory, self.work, self.temporary)
+        found = [line for line in found if not self._is_image_directory(line)]
+        if found:
+            raise Bad("host", "left behind\n" + "\n".join(f"  {line}" for line in found))
+
+    def _is_image_directory(self, line: str) -> bool:
+        return bool(re.fullmatch(r"files beside the images: \d+", line))
+
+    # The work directory.
+
+    def keep_work(self) -> None:
+        """Copy the program's files, so that put_work_back() can undo what the original does to them after a dump."""
+        self._copy = WorkCopy([self.work, self.output], self.item.directory / "kept")
+
+    def put_work_back(self) -> None:
+        """The files again as they were when keep_work() was called."""
+        if self._copy is not None:
+            self._copy.put_back()
+            self._copy = None
+
+    # Helpers.
+
+    def _spawn(self, command: list[str], environment: dict[str, str], directory: Path, output: Path) -> int:
+        os.chdir(directory)
+        try:
+            return self.init.spawn(command, environment, output)
+        finally:
+            os.chdir("/")
+
+    def _tasks(self) -> str:
+        """What the tasks are doing, for a report about something that hangs."""
+        lines = []
+        for entry in sorted(Path("/proc").glob("[0-9]*/task/[0-9]*")):
+            try:
+                comm, state = (entry / "comm").read_text().strip(), (entry / "stat").read_text().rpartition(") ")[2][0]
+                lines.append(f"  {entry.name} ({comm}) {state} in {(entry / 'wchan').read_text()}")
+            except OSError:
+                continue
+        return "\n".join(["tasks of the sandbox:", *lines])
+
+    def _limit(self, seconds: float) -> float:
+        return seconds * self.item.scale
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
+
+
+@contextmanager
+def _told_by_oracle() -> Iterator[None]:
+    try:
+        yield
+    except TimeoutError as problem:
+        raise Bad("oracle", str(problem)) from problem
+    except FileNotFoundError as problem:
+        raise Bad("oracle", f"the tree changed while it was looked at: {problem}") from problem
