@@ -41,14 +41,17 @@ class build_schema(Command):
     def run(self) -> None:
         target = self._target()
         target.mkdir(parents=True, exist_ok=True)
-        for stale in target.glob("*.desc"):
-            stale.unlink()
         index = []
         for file in _compile(sorted(PROTO.glob("*.proto"))):
             (target / _descriptor_name(file.name)).write_bytes(file.SerializeToString())
-            names = [message.name for message in file.message_type], [enum.name for enum in file.enum_type]
-            index.append("\t".join([file.name, *(" ".join(column) for column in (file.dependency, *names))]))
+            prefix = f"{file.package}." if file.package else ""
+            names = [prefix + definition.name for definition in (*file.message_type, *file.enum_type)]
+            index.append("\t".join([file.name, " ".join(file.dependency), " ".join(names)]))
         (target / "index").write_text("".join(f"{line}\n" for line in sorted(index)))
+        outputs = set(self.get_outputs())
+        for path in target.glob("*.desc"):
+            if str(path) not in outputs:
+                path.unlink()
 
     def get_source_files(self) -> list[str]:
         return [str(path) for path in sorted(PROTO.glob("*.proto"))]

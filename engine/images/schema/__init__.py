@@ -3,9 +3,9 @@
     core = message("core_entry")()
 
 The build (setup.py) compiles each proto/NAME.proto into NAME.desc beside this file, and writes `index`, one line per
-.proto: its name, its imports, its messages, its enums, separated by tabs. A name loads the .proto that defines it and
-what that imports, no more, into a descriptor pool of our own: other libraries in the process may have registered
-messages of the same names, CRIU's among them, with protobuf's default pool.
+.proto: its name, its imports, the messages and enums it defines, separated by tabs. A name loads the .proto that
+defines it and what that imports, no more, into a descriptor pool of our own: other libraries in the process may have
+registered messages of the same names, CRIU's among them, with protobuf's default pool.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class _Schema:
         self.home: dict[str, str] = {}
         self.loaded: set[str] = set()
         for line in _read("index").decode().splitlines():
-            proto, imports, messages, enums = line.split("\t")
+            proto, imports, names = line.split("\t")
             self.imports[proto] = imports.split()
-            for name in messages.split() + enums.split():
+            for name in names.split():
                 self.home[name] = proto
 
     def load(self, proto: str) -> None:
@@ -68,12 +68,11 @@ def columns(name: str) -> Any:
     full_name = f"columns.{name}"
     if full_name in _classes:
         return _classes[full_name]
-    pool, fields = _home_of(name), message(name).DESCRIPTOR.fields
-    _home_of("CRIU_Opts")  # for its import, descriptor.proto
-    file = _make_class(pool, "google.protobuf.FileDescriptorProto")(name=full_name, package="columns")
+    file = message("google.protobuf.FileDescriptorProto")(name=full_name, package="columns")
     table = file.message_type.add(name=name)
-    for field in fields:
+    for field in message(name).DESCRIPTOR.fields:
         table.field.add(name=field.name, number=field.number, type=field.type, label="LABEL_REPEATED")
+    pool = _loaded().pool
     pool.AddSerializedFile(file.SerializeToString())
     return _make_class(pool, full_name)
 
@@ -85,8 +84,8 @@ def enum(name: str) -> dict[str, int]:
 
 
 def names() -> list[str]:
-    """All names that message() and enum() know."""
-    return sorted(_loaded().home)
+    """All names of ours that message() and enum() know."""
+    return sorted(name for name in _loaded().home if not name.startswith("google."))
 
 
 def hints(field: FieldDescriptor) -> dict[str, Any]:
@@ -98,9 +97,8 @@ def hints(field: FieldDescriptor) -> dict[str, Any]:
     raw = field.GetOptions().SerializeToString()
     if not raw:
         return {}
-    pool = _home_of("CRIU_Opts")
-    options = _make_class(pool, "google.protobuf.FieldOptions").FromString(raw)
-    extension = options.Extensions[pool.FindExtensionByName("criu")]
+    options = message("google.protobuf.FieldOptions").FromString(raw)
+    extension = options.Extensions[_home_of("CRIU_Opts").FindExtensionByName("criu")]
     return {option.name: value for option, value in extension.ListFields()}
 
 
