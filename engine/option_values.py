@@ -34,6 +34,11 @@ def append(parse: Parse) -> Combine:
     return lambda old, text: [*old, parse(text or "")]
 
 
+def keep(old: Any, _text: str | None) -> Any:
+    """The use alone counts (Options.given); where the value comes from is engine.argv's business."""
+    return old
+
+
 def string(text: str) -> str:
     if "\0" in text:
         raise ValueError("contains a NUL byte")

@@ -30,7 +30,6 @@ class Options:
 
     given           attributes that somebody set, to tell a default from a wish
     command, words  the verb and what follows it ("cpuinfo", ["dump"])
-    exec_argv       the command of --exec-cmd
     images_dir_fd   the images directory, opened by cli.main before it changes to the work dir
     """
 
@@ -75,7 +74,9 @@ class Options:
         "dump restore lazy-pages page-server service",
         "run a script at every step; the one given last runs first",
     )
-    exec_cmd: bool = flag("restore", "afterwards become the command that follows --", negatable=False, rpc="exec_cmd")
+    exec_cmd: list[str] = custom(
+        "", "restore", "afterwards become the command that follows --", values.keep, [], rpc="exec_cmd"
+    )
     libdir: str = one(
         "-L DIR",
         "dump pre-dump restore",
@@ -313,7 +314,6 @@ class Options:
         self.given: set[str] = set()
         self.command = ""
         self.words: list[str] = []
-        self.exec_argv: list[str] = []
         self.images_dir_fd = -1
 
     def use(self, option: Option, text: str | None) -> None:

@@ -1,0 +1,83 @@
+"""Programs of the user that run at the steps of a dump or restore (--action-script).
+
+A script gets no arguments; what it needs to know is in its environment. Scripts run in the work directory, the one
+given last first, and all of them run even when one fails. Whether a failure counts is for the verb to say.
+"""
+
+from __future__ import annotations
+
+import os
+
+from engine import log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from engine.options import Options
+
+# The steps at which a script can run; orphan-pts-master and query-ext-files are for RPC clients alone.
+ACTIONS = frozenset(
+    "pre-stream pre-dump post-dump pre-restore post-restore network-lock network-unlock setup-namespaces "
+    "post-setup-namespaces pre-resume post-resume status-ready".split()
+)
+
+
+class ActionScripts:
+    """The scripts of one run."""
+
+    def __init__(self, opts: Options) -> None:
+        self._opts = opts
+
+    def run(self, action: str, init_pid: int | None = None) -> bool:
+        """Run all scripts and wait for them. Returns whether every one exited with status 0.
+
+        action    one of ACTIONS
+        init_pid  pid of the root task in our pid namespace, once it is known
+        """
+        assert action in ACTIONS, action
+        if not self._opts.action_script:
+            return True
+        environment = self._environment(action, init_pid)
+        log.debug(f"Running {action} scripts")
+        results = [_run(script, action, environment) for script in reversed(self._opts.action_script)]
+        return all(results)
+
+    def _environment(self, action: str, init_pid: int | None) -> dict[str, str]:
+        environment = {**os.environ, "CRTOOLS_SCRIPT_ACTION": action}
+        # Through our own /proc entry, so that the directory is found even when no path leads to it.
+        environment["CRTOOLS_IMAGE_DIR"] = f"/proc/{os.getpid()}/fd/{self._opts.images_dir_fd}"
+        environment.pop("CRTOOLS_INIT_PID", None)
+        if init_pid is not None:
+            environment["CRTOOLS_INIT_PID"] = str(init_pid)
+        return environment
+
+
+def _run(script: str, action: str, environment: dict[str, str]) -> bool:
+    """Run one script; its output goes where the log goes. A script is a path: PATH is not searched."""
+    output = log.fileno()
+    redirect = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    try:
+        pid = os.posix_spawn(script, [script], environment, file_actions=redirect)
+    except OSError as exc:
+        log.error(f"action script {script} ({action}) cannot be started: {exc.strerror}")
+        return False
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status != 0:
+        how = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
+        log.error(f"action script {script} ({action}) {how}")
+    return status == 0
+
+
+def announce_ready(opts: Options, scripts: ActionScripts) -> None:
+    """Tell whoever started this server that it can be connected to: status-ready scripts, then --status-fd.
+
+    The parent reads one zero byte; the descriptor is closed, so that a parent that reads until the end goes on too.
+    """
+    scripts.run("status-ready")
+    if opts.status_fd < 0:
+        return
+    try:
+        os.write(opts.status_fd, b"\0")
+        os.close(opts.status_fd)
+    except OSError as exc:
+        log.warn(f"--status-fd {opts.status_fd} cannot be written to: {exc.strerror}")
+    opts.status_fd = -1
