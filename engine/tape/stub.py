@@ -42,6 +42,8 @@ _OPTIONS = (
 )
 _NEW_TASK_EVENTS = (ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE)
 _MFD_CLOEXEC = 1
+_RW, _RX, _RWX = 3, 5, 7
+_MAP_FIXED_ANONYMOUS = 0x02 | 0x10 | 0x20
 _AT_EMPTY_PATH = 0x1000
 _PR_SET_PDEATHSIG = 1
 _CLOSE_RANGE_CLOEXEC = 4
@@ -77,6 +79,7 @@ class Stub:
         self.base = base
         self.arch = architectures.current()
         self._new_tasks: list[int] = []
+        self._code = base
         self._arena = base + CODE_SIZE + 64
 
     @property
@@ -97,7 +100,7 @@ class Stub:
             raise ValueError(f"a tape of {tape.size} bytes does not fit into {self.arena_size}")
         self.memory.write(self._arena, tape.compile(self._arena, LAST))
         registers = self.registers()
-        self.set_registers(self.arch.interpreting(registers, self.base, self._arena, -1, 0))
+        self.set_registers(self.arch.interpreting(registers, self._code, self._arena, -1, 0))
         self.tracee.cont()
 
     def finish(self, tape: Tape) -> None:
@@ -140,6 +143,28 @@ class Stub:
     def suspend_seccomp(self) -> None:
         """Have the kernel ignore the thread's seccomp filters until it is let go."""
         self.tracee.set_options(_OPTIONS | ptrace.O_SUSPEND_SECCOMP)
+
+    def forget_program(self) -> None:
+        """Replace the code page by an anonymous copy of itself.
+
+        The kernel does not let a task change its executable while the old one is mapped (kernel/sys.c,
+        prctl_set_mm_exe_file). The interpreter stands in the parking area while its page is exchanged.
+        """
+        self._protect(self.parking, _RWX)
+        self.memory.write(self.parking, self.arch.INTERPRETER)
+        self._code = self.parking
+        tape = Tape()
+        tape.call("mmap", self.base, CODE_SIZE, _RW, _MAP_FIXED_ANONYMOUS, -1, 0)
+        self.run(tape)
+        self.memory.write(self.base, self.arch.INTERPRETER)
+        self._protect(self.base, _RX)
+        self._code = self.base
+        self._protect(self.parking, _RW)
+
+    def _protect(self, page: int, prot: int) -> None:
+        tape = Tape()
+        tape.call("mprotect", page, PAGE, prot)
+        self.run(tape)
 
     # Making tasks
 
@@ -209,6 +234,7 @@ def make_root_stub(pid: int, base: int, channel: socket.socket, number: int, fla
         tape.call("close_range", 0, number - 1, 0)
     tape.call("close_range", number + 1, 0xFFFFFFFF, 0)
     stub.run(tape)
+    stub.forget_program()
     return stub
 
 
