@@ -28,6 +28,10 @@ NORESERVE = 0x4000
 HUGETLB = 0x40000
 FIXED_NOREPLACE = 0x100000
 
+FAR = 0x1000_0000_0000
+"""An address where nothing is: above the program and its heap, and far below where the kernel puts mappings of its own
+choice. Holes that a program needs are safe here; elsewhere the next allocation may take them."""
+
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 
 MADV_WIPEONFORK = 18
@@ -124,29 +128,28 @@ def pattern(seed: int, size: int = PAGE) -> bytes:
     return struct.pack("=Q", seed) * (size // 8)
 
 
-# Rights, asked of the kernel: it checks them for its own copies and says EFAULT, so no signal is involved.
-
-
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-def _copies(name: str, address: int) -> bool:
-    """process_vm_readv or process_vm_writev of one byte, from or to the caller itself."""
-    byte = ctypes.create_string_buffer(1)
-    here, there = _IoVec(ctypes.addressof(byte), 1), _IoVec(address, 1)
-    if name == "process_vm_writev":
-        _libc.process_vm_readv(os.getpid(), ctypes.byref(here), 1, ctypes.byref(there), 1, 0)
-    return bool(getattr(_libc, name)(os.getpid(), ctypes.byref(here), 1, ctypes.byref(there), 1, 0) == 1)
+# Rights, asked of the kernel: its own copies meet the same page tables, and say EFAULT instead of raising a signal.
 
 
 def readable(address: int) -> bool:
-    return _copies("process_vm_readv", address)
+    return _through_pipe(address, back=False)
 
 
 def writable(address: int) -> bool:
-    """Writes the byte that is there, which still makes a private page the task's own."""
-    return _copies("process_vm_writev", address)
+    """Writes the byte that is there, which makes a private page the task's own. False for what is only writable."""
+    return _through_pipe(address, back=True)
+
+
+def _through_pipe(address: int, back: bool) -> bool:
+    """write() the byte at address to a pipe and, if asked for, read() it back to the same place."""
+    reader, writer = os.pipe()
+    try:
+        there = ctypes.c_void_p(address)
+        done = _libc.write(writer, there, 1) == 1
+        return bool(done and (not back or _libc.read(reader, there, 1) == 1))
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 # What the kernel shows of the address space.
