@@ -19,7 +19,13 @@ MARCH_X86_64 = 1
 _NATIVE = 1
 _LEGACY = struct.Struct("<4H2Q2I128s256s96s")
 _XSTATE_BV = 512
-_XSAVE_ARRAYS = {2: ("ymmh_space", "I"), 5: ("opmask_reg", "Q"), 6: ("zmm_upper", "Q"), 7: ("hi16_zmm", "Q"), 9: ("pkru", "I")}
+_XSAVE_ARRAYS = {
+    2: ("ymmh_space", "I"),
+    5: ("opmask_reg", "Q"),
+    6: ("zmm_upper", "Q"),
+    7: ("hi16_zmm", "Q"),
+    9: ("pkru", "I"),
+}
 _LEGACY_BITS = 0b11
 _USER_CS = 0x33
 _NO_SYSCALL = (1 << 64) - 1

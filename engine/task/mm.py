@@ -144,13 +144,16 @@ def finish_area(tape: Tape, entry: Message, prot: int) -> None:
 
 
 def restore_layout(tape: Tape, mm: Message, exe: int) -> None:
-    """Tell the kernel where things lie: prctl(PR_SET_MM_MAP), and the executable. exe: the task's descriptor of it."""
+    """Tell the kernel where things lie: prctl(PR_SET_MM_MAP), and the executable.
+
+    exe: the task's descriptor of it, -1 to leave it. The old one must not be mapped any more.
+    """
     auxv = tape.buffer(struct.pack(f"<{len(mm.mm_saved_auxv)}Q", *mm.mm_saved_auxv))
     fields = (
         mm.mm_start_code, mm.mm_end_code, mm.mm_start_data, mm.mm_end_data, mm.mm_start_brk, mm.mm_brk,
         mm.mm_start_stack, mm.mm_arg_start, mm.mm_arg_end, mm.mm_env_start, mm.mm_env_end,
     )  # fmt: skip
-    sizes = auxv.size | exe << 32
+    sizes = auxv.size | (exe & 0xFFFFFFFF) << 32
     layout = tape.words(*fields, auxv, sizes)
     tape.call("prctl", _PR_SET_MM, _PR_SET_MM_MAP, layout, _MM_MAP.size, 0)
     if mm.thp_disabled:

@@ -67,12 +67,13 @@ class AddressSpace:
         tape = Tape()
         self._unmap_rest(tape, kept, base)
         pages.empty_pages(tape, empty)
+        same_exe = creator is not None and creator.task.mm.exe_file_id == self.task.mm.exe_file_id
+        mm.restore_layout(tape, self.task.mm, -1 if same_exe else files.exe)
         for number, entry in enumerate(new, 1):
             mm.map_area(tape, entry, files.of_mapping(entry), self.rights[entry.start])
             if number % _MAPPINGS_PER_TAPE == 0:
                 stub.run(tape)
                 tape = Tape()
-        mm.restore_layout(tape, self.task.mm, files.exe)
         fs.restore(tape, self.task, files.cwd, files.root)
         stub.run(tape)
         for fd in dict.fromkeys(segment.fd for segment in write):
@@ -89,14 +90,16 @@ class AddressSpace:
 
     def _kept(self, creator: AddressSpace | None) -> list[tuple[int, int]]:
         """Mappings that are the creator's too. Rights, advice and locks, which finish() sets, need not agree, but
-        pages can only be read in where writing is allowed until then."""
+        pages can only be read in where writing is allowed until then. A task whose executable is another one must
+        have unmapped the creator's before it can say so."""
         kept: list[tuple[int, int]] = []
         if creator is None:
             return kept
         known = {_identity(entry): creator.rights[entry.start] for entry in creator.entries if vmas.is_private(entry)}
+        other_exe = creator.task.mm.exe_file_id if creator.task.mm.exe_file_id != self.task.mm.exe_file_id else 0
         for entry in self.entries:
             rights = known.get(_identity(entry))
-            if rights is None or (self._has_content(entry) and not rights & _PROT_WRITE):
+            if rights is None or (other_exe and entry.shmid == other_exe) or (self._has_content(entry) and not rights & _PROT_WRITE):
                 continue
             kept.append((entry.start, entry.end))
             self.rights[entry.start] = rights

@@ -8,7 +8,9 @@ until two readings agree.
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 from engine.errors import CrError, Refused
@@ -24,6 +26,7 @@ _ZOMBIE = "Z"
 _DYING = "X"
 _OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
 _ESRCH = 3
+_REAPING_SECONDS, _REAPING_STEP = 2.0, 0.0005
 
 
 class FrozenTree:
@@ -184,10 +187,22 @@ class FrozenTree:
         for task in self.root.walk():
             if task.state != DEAD:
                 signal.pidfd_send_signal(task.pidfd, signal.SIGKILL)
-        for thread in self._threads.values():
+        # A leader's death is only reported once its other threads have been waited for.
+        for thread in reversed(self._threads.values()):
             try:
                 while not thread.tracee.wait().dead:
                     continue
             except ChildProcessError:
                 continue
         self._threads.clear()
+        self._await_reaping()
+
+    def _await_reaping(self) -> None:
+        """Wait, for a moment, until init has reaped the orphans: a restore wants their pids. The root is its parent's
+        to reap, whenever that likes."""
+        deadline = time.monotonic() + _REAPING_SECONDS
+        left = [task.pid for task in self.root.walk() if task is not self.root]
+        while left and time.monotonic() < deadline:
+            left = [pid for pid in left if os.path.exists(f"/proc/{pid}")]
+            if left:
+                time.sleep(_REAPING_STEP)
