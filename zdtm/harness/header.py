@@ -23,6 +23,8 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from zdtm.harness.oracle.picture import KINDS
+
 FLAVOURS = ("h",)
 MODES = ("nocr", "cli", "iters", "snapshot")
 KEYS = (
@@ -95,6 +97,9 @@ def read(path: Path) -> Program:
     without_modes = _reasons(values, "modes", "not", path)
     if unknown := set(without_modes) - set(MODES):
         raise BadHeader(f"{path}: unknown modes: {', '.join(sorted(unknown))}")
+    oracle_ignores = _reasons(values, "oracle", "ignore", path)
+    if unknown := set(oracle_ignores) - set(KINDS):
+        raise BadHeader(f"{path}: unknown kinds for the oracle: {', '.join(sorted(unknown))}")
     return Program(
         path=path,
         summary=summary,
@@ -105,7 +110,7 @@ def read(path: Path) -> Program:
         needs=items("needs"),
         refusal=_refusal(values.get("expect", []), path),
         without_modes=without_modes,
-        oracle_ignores=_reasons(values, "oracle", "ignore", path),
+        oracle_ignores=oracle_ignores,
         cflags=words("cflags"),
     )
 

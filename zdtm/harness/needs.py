@@ -21,6 +21,7 @@ import re
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -136,6 +137,17 @@ def _pidfs() -> bool:
         os.close(other)
 
 
+def _timerfd() -> bool:
+    """fdinfo tells how a timerfd is set since Linux 3.17."""
+    descriptor = _libc.timerfd_create(time.CLOCK_MONOTONIC, 0)
+    if descriptor < 0:
+        return False
+    try:
+        return "it_value" in Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+
+
 def _has_ipv6() -> bool:
     return _works(lambda: socket.socket(socket.AF_INET6, socket.SOCK_STREAM).close())
 
@@ -163,6 +175,7 @@ FEATURES: dict[str, Callable[[], bool]] = {
     "sockopt_buf_lock": _socket_option(socket.AF_INET, socket.SOL_SOCKET, SO_BUF_LOCK),
     "tcp_repair": _socket_option(socket.AF_INET, socket.IPPROTO_TCP, TCP_REPAIR),
     "timens": _exists("/proc/self/ns/time"),
+    "timerfd": _timerfd,
     "tun": _exists("/dev/net/tun"),
     "userfaultfd": _exists("/dev/userfaultfd"),
 }

@@ -40,7 +40,7 @@ def _drop(record: Record) -> bool:
 
 
 def _drop_pipe_data(record: Record) -> bool:
-    had = record.entry.bytes > 0
+    had: bool = record.entry.bytes > 0
     record.entry.bytes = 0
     record.payload.clear()
     return had
