@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from engine import log
+from engine.errors import CrError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ class ActionScripts:
     """The scripts of one run."""
 
     def __init__(self, opts: Options) -> None:
+        """Made when the work directory is the current one. Raises CrError for a script that cannot be run."""
         self._opts = opts
+        for script in opts.action_script:
+            if not (os.path.isfile(script) and os.access(script, os.X_OK)):
+                raise CrError(f"action script {script} is not an executable file (looked for in the work directory)")
 
     def run(self, action: str, init_pid: int | None = None) -> bool:
         """Run all scripts and wait for them. Returns whether every one exited with status 0.
@@ -52,11 +57,12 @@ class ActionScripts:
 
 
 def _run(script: str, action: str, environment: dict[str, str]) -> bool:
-    """Run one script; its output goes where the log goes. A script is a path: PATH is not searched."""
-    output = log.fileno()
-    redirect = [(os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    """Run one script. It is a path: PATH is not searched."""
+    import signal
+
     try:
-        pid = os.posix_spawn(script, [script], environment, file_actions=redirect)
+        # Python ignores these two, and an ignored signal stays ignored over execve(2).
+        pid = os.posix_spawn(script, [script], environment, setsigdef=[signal.SIGPIPE, signal.SIGXFSZ])
     except OSError as exc:
         log.error(f"action script {script} ({action}) cannot be started: {exc.strerror}")
         return False

@@ -67,11 +67,6 @@ def level() -> int:
     return _log.level
 
 
-def fileno() -> int:
-    """The descriptor the lines go to, for children whose output belongs into the log (action scripts)."""
-    return _log.fd
-
-
 def elapsed() -> float:
     """Seconds since this module was loaded, which is the start of the command."""
     return time.monotonic() - _log.start
@@ -116,13 +111,15 @@ def debug(text: str) -> None:
 
 
 def place_of(exc: BaseException) -> str:
-    """ "file:line" of the statement that raised exc."""
+    """ "file:line" of the statement that raised exc, or asked engine/errors.py to."""
+    place = "unknown"
     trace = exc.__traceback__
-    if trace is None:
-        return "unknown"
-    while trace.tb_next is not None:
+    while trace is not None:
+        name = _short(trace.tb_frame.f_code.co_filename)
+        if name != "engine/errors.py":
+            place = f"{name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"{_short(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
+    return place
 
 
 def _place(frame: FrameType) -> str:

@@ -1,0 +1,80 @@
+"""Options of CRIU that this engine knows but does not serve.
+
+An option that would change what is dumped or restored must not be passed over in silence: it is refused. A few make
+no difference here and are accepted. tests/cli/test_unserved.py holds this list against what the engine reads.
+"""
+
+from __future__ import annotations
+
+from engine.errors import Problems
+from engine.option import EBADRQC
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from engine.options import Options
+
+# attribute: what it would ask for
+UNSERVED = {
+    "allow_uprobes": "mappings left by uprobes",
+    "auto_dedup": "punching pages out of images",
+    "cgroup_dump_controller": "control group properties",
+    "cgroup_props": "control group properties",
+    "cgroup_props_file": "control group properties",
+    "cgroup_root": "another place for control groups",
+    "cgroup_yard": "another place for control groups",
+    "empty_ns": "empty namespaces",
+    "enable_external_masters": "mounts with a master outside",
+    "enable_external_sharing": "mounts shared with the outside",
+    "enable_fs": "unknown file systems",
+    "external": "external resources",
+    "force_irmap": "looking for the paths of watched files",
+    "freeze_cgroup": "freezing by a control group",
+    "inherit_fd": "inherited descriptors",
+    "irmap_scan_path": "looking for the paths of watched files",
+    "join_ns": "joining namespaces",
+    "lazy_pages": "lazy restore of memory",
+    "lsm_mount_context": "security contexts of mounts",
+    "lsm_profile": "security profiles",
+    "page_server": "page servers",
+    "prev_images_dir": "incremental dumps",
+    "ps_socket": "page servers",
+    "root": "another root of the mount tree",
+    "skip_in_flight": "dropping half-open TCP connections",
+    "skip_mnt": "leaving out mounts",
+    "stream": "image streamers",
+    "tls": "encrypted page servers",
+    "track_mem": "tracking of changed memory",
+}
+
+# attribute: why it makes no difference
+HARMLESS = {
+    "address": "belongs to --page-server",
+    "cpu_cap": "a subset of the features is always compared",
+    "deprecated": "nothing obsolete is refused",
+    "evasive_devices": "device nodes are found by number",
+    "file_validation": "size and mode are always compared",
+    "ghost_fiemap": "data of deleted files is found by SEEK_DATA",
+    "libdir": "there are no plugins",
+    "log_pid": "one process restores all tasks and writes one log",
+    "manage_cgroups": "tasks stay in the control group of the restorer",
+    "mntns_compat_mode": "there is one way to build mount trees",
+    "network_lock": "asks how, and is decided where connections are dumped",
+    "port": "belongs to --page-server",
+    "pre_dump_mode": "belongs to pre-dump",
+    "tls_cacert": "belongs to --tls",
+    "tls_cacrl": "belongs to --tls",
+    "tls_cert": "belongs to --tls",
+    "tls_key": "belongs to --tls",
+    "tls_no_cn_verify": "belongs to --tls",
+    "weak_sysctls": "no sysctls are restored",
+}
+
+
+def refuse_unserved(opts: Options) -> None:
+    """Raise Refused that names every option in use which this engine does not serve."""
+    problems = Problems()
+    problems.cr_errno = EBADRQC
+    for attribute, wish in UNSERVED.items():
+        if attribute in opts.given and getattr(opts, attribute) not in (False, [], None):
+            problems.add(f"--{attribute.replace('_', '-')} ({wish}) is not supported by this engine")
+    problems.raise_if_any(opts.command)
