@@ -1,0 +1,109 @@
+"""One image of each framing, written by ImageDir, with enough in it that damage can hit anywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.images.payload import ghost_contents, ipc_messages, put_ghost_chunk, put_ipc_message
+from engine.images.runs import LAZY, PRESENT
+from engine.images.schema import message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.images.directory import ImageDir
+    from engine.images.reader import ImageReader
+
+
+def _desc(id: int) -> object:
+    return message("ipc_desc_entry")(key=0, uid=0, gid=0, cuid=0, cgid=0, mode=0o600, id=id)
+
+
+def pstree(images: ImageDir) -> None:
+    entry = message("pstree_entry")
+    images.write("PSTREE", [entry(pid=pid, ppid=0, pgid=1, sid=1, threads=[pid, pid + 9]) for pid in (1, 300)])
+
+
+def cgroup(images: ImageDir) -> None:
+    controller = message("cg_controller_entry")(cnames=["cpu", "cpuacct"])
+    controller.dirs.add(dir_name="a").children.add(dir_name="b")
+    images.write("CGROUP", message("cgroup_entry")(controllers=[controller]))
+
+
+def pagemap(images: ImageDir) -> None:
+    with images.writer("PAGEMAP", 1) as writer:
+        writer.put(message("pagemap_head")(pages_id=1))
+        for index in range(3):
+            flags = PRESENT | LAZY
+            writer.put(message("pagemap_entry")(vaddr=index << 21, compat_nr_pages=3, nr_pages=3, flags=flags))
+
+
+def pipes_data(images: ImageDir) -> None:
+    with images.writer("PIPES_DATA") as writer:
+        for pipe_id, data in enumerate((b"hello", b"", b"x" * 300)):
+            writer.put(message("pipe_data_entry")(pipe_id=pipe_id, bytes=len(data)))
+            writer.put_payload(data)
+
+
+def tcp_stream(images: ImageDir) -> None:
+    fields = {"inq_seq": 1, "outq_seq": 2, "opt_mask": 0, "snd_wscale": 7, "mss_clamp": 1460}
+    with images.writer("TCP_STREAM", 0xABC) as writer:
+        writer.put(message("tcp_stream_entry")(inq_len=5, outq_len=4, **fields))
+        writer.put_payload(b"inputoutp")
+
+
+def ipc_shm(images: ImageDir) -> None:
+    with images.writer("IPCNS_SHM", 9) as writer:
+        writer.put(message("ipc_shm_entry")(desc=_desc(1), size=6))
+        writer.put_payload(b"shared", align=4)
+        writer.put(message("ipc_shm_entry")(desc=_desc(2), size=1 << 40, in_pagemaps=True))
+
+
+def ipc_sem(images: ImageDir) -> None:
+    with images.writer("IPCNS_SEM", 9) as writer:
+        for nsems in (1, 5):
+            writer.put(message("ipc_sem_entry")(desc=_desc(nsems), nsems=nsems))
+            writer.put_payload(b"\x07\0" * nsems, align=8)
+
+
+def ipc_msg(images: ImageDir) -> None:
+    with images.writer("IPCNS_MSG", 9) as writer:
+        for bodies in ([b"one", b"", b"three or eight"], [], [b"12345678"]):
+            writer.put(message("ipc_msg_entry")(desc=_desc(0), qbytes=16384, qnum=len(bodies)))
+            for body in bodies:
+                put_ipc_message(writer, message("ipc_msg")(mtype=1, msize=len(body)), body)
+
+
+def ghost(images: ImageDir) -> None:
+    with images.writer("GHOST_FILE", 0x1F) as writer:
+        writer.put(message("ghost_file_entry")(uid=0, gid=0, mode=0o100600, chunks=True, size=1 << 20))
+        for offset, data in ((0, b"start"), (9000, b"middle")):
+            put_ghost_chunk(writer, offset, len(data))
+            writer.put_payload(data)
+
+
+SAMPLES: dict[tuple[str | int, ...], Callable[[ImageDir], None]] = {
+    ("PSTREE",): pstree,
+    ("CGROUP",): cgroup,
+    ("PAGEMAP", 1): pagemap,
+    ("PIPES_DATA",): pipes_data,
+    ("TCP_STREAM", 0xABC): tcp_stream,
+    ("IPCNS_SHM", 9): ipc_shm,
+    ("IPCNS_SEM", 9): ipc_sem,
+    ("IPCNS_MSG", 9): ipc_msg,
+    ("GHOST_FILE", 0x1F): ghost,
+}
+
+
+def contents(reader: ImageReader) -> list[object]:
+    """Everything in an image: messages and payloads, in order."""
+    found: list[object] = []
+    for entry in reader:
+        found.append(entry)
+        if reader.kind.name == "IPCNS_MSG":
+            found += [part for pair in ipc_messages(reader, entry) for part in pair]
+        elif reader.kind.name == "GHOST_FILE":
+            found += ghost_contents(reader, entry)
+        else:
+            found.append(reader.payload())
+    return found
