@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 POLL_SECONDS = 0.005
-ALL_SIGNALS = set(signal.valid_signals())
 
 
 class Init:
@@ -24,18 +23,20 @@ class Init:
         self.statuses: dict[int, int] = {}
         """pid -> raw wait status, of every child that died since it was last asked for"""
 
-    def spawn(self, command: list[str], environment: dict[str, str], output: Path) -> int:
-        """Start a session leader with default signals, stdin from /dev/null, stdout and stderr appended to output."""
-        append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.fspath(output), append, 0o666),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ]
-        default = ALL_SIGNALS - {signal.SIGKILL, signal.SIGSTOP}
-        return os.posix_spawn(
-            command[0], command, environment, file_actions=actions, setsid=True, setsigmask=(), setsigdef=default
-        )
+    def spawn(self, command: list[str], environment: dict[str, str], directory: Path, output: Path) -> int:
+        """Start a session leader with default signals, stdin from /dev/null, stdout and stderr appended to output.
+
+        Not by posix_spawn: glibc's leaves its two internal signals ignored in the child, which nobody's shell does.
+        """
+        pid = os.fork()
+        if pid == 0:
+            try:
+                _become(command, environment, directory, output)
+            except OSError as problem:
+                os.write(2, f"cannot start {command[0]}: {problem}\n".encode())
+            finally:
+                os._exit(127)
+        return pid
 
     def wait_for(self, condition: Callable[[], object], seconds: float) -> bool:
         """Reap and poll until condition() holds. False when it did not within that time."""
@@ -67,6 +68,19 @@ class Init:
             if pid == 0:
                 return
             self.statuses[pid] = status
+
+
+def _become(command: list[str], environment: dict[str, str], directory: Path, output: Path) -> None:
+    os.setsid()
+    os.chdir(directory)
+    null = os.open(os.devnull, os.O_RDONLY)
+    out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for descriptor, number in ((null, 0), (out, 1), (out, 2)):
+        os.dup2(descriptor, number)
+    for signo in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(signo, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    os.execve(command[0], command, environment)
 
 
 def others() -> list[int]:

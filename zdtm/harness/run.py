@@ -89,7 +89,7 @@ class Run:
     def start(self) -> None:
         """Start the program and wait until it says READY."""
         with self._timed("start"):
-            self.root = self._spawn(self.item.command, self.item.program_environment, self.work, self.output)
+            self.root = self.init.spawn(self.item.command, self.item.program_environment, self.work, self.output)
             said = self.init.wait_for(
                 lambda: READY in self._said() or self.init.has_died(self.root), self._limit(READY_SECONDS)
             )
@@ -164,7 +164,7 @@ class Run:
         command = [*self.item.engine, verb, "-D", str(images), "-v4", "-o", log, *options]
         with self._timed(verb):
             directory = self.item.directory
-            pid = self._spawn(command, self.item.engine_environment, directory, directory / "engine.out")
+            pid = self.init.spawn(command, self.item.engine_environment, directory, directory / "engine.out")
             status = self.init.wait_exit(pid, self._limit(ENGINE_SECONDS))
         if status is None:
             said = self._engine_says(verb, images)
@@ -236,13 +236,6 @@ class Run:
             self._copy = None
 
     # Helpers.
-
-    def _spawn(self, command: list[str], environment: dict[str, str], directory: Path, output: Path) -> int:
-        os.chdir(directory)
-        try:
-            return self.init.spawn(command, environment, output)
-        finally:
-            os.chdir("/")
 
     def _tasks(self) -> str:
         """What the tasks are doing, for a report about something that hangs."""
