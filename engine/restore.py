@@ -6,6 +6,7 @@ PTRACE_O_EXITKILL: whatever ends the engine ends what it has made.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from engine.tape.stub import (
     make_root_stub,
 )
 from engine.tape.tape import Tape
-from engine.task import births, core, cpu_state, fs, mm, pstree, seccomp, vdso
+from engine.task import births, core, cpu_state, fs, mm, pstree, seccomp, vdso, zombie
 from engine.task.rebuild import AddressSpace, park_vdso
 from engine.task.tree import DEAD, STOPPED
 
@@ -43,6 +44,8 @@ Message = Any
 _IMG_VERSIONS = (1, 2)
 _CLONE_THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
 _EEXIST = 17
+_PR_SET_CHILD_SUBREAPER = 36
+_WALL = 0x40000000
 
 
 def run(opts: Options) -> int:
@@ -74,7 +77,9 @@ class Restore:
         self.ctx = ctx
         self.scripts = scripts
         self.root: RestoredTask
+        self.plan: births.Plan
         self.spaces: dict[int, AddressSpace] = {}
+        self.memory_of: dict[int, AddressSpace] = {}
         self.parked: list[tuple[int, int]] = []
         self.channel: table.Channel
         self.made: list[RestoredTask] = []
@@ -106,6 +111,7 @@ class Restore:
             vdso.check(task, ctx, running)
         table.check(ctx)
         ctx.problems.raise_if_any("restore")
+        self.plan = births.Plan(self.root, ctx.tasks)
         self.spaces = {task.pid: AddressSpace(task, ctx) for task in living}
 
     # The stages
@@ -148,24 +154,42 @@ class Restore:
 
     def _fork(self) -> None:
         """All processes, each with its memory before its children are made."""
-        for step in births.plan(self.root):
-            if isinstance(step, births.Setsid):
-                tape = Tape()
+        for step in self.plan.steps:
+            tape = Tape()
+            if isinstance(step, births.Clone):
+                self._clone(step.creator, step.task, step.flags)
+            elif isinstance(step, births.Setsid):
                 tape.call("setsid")
+            elif isinstance(step, births.Subreaper):
+                tape.call("prctl", _PR_SET_CHILD_SUBREAPER, int(step.adopts))
+            else:
+                self._bury(step.task, step.parent)
+            if len(tape):
                 step.task.stub.run(tape)
-                continue
-            creator, task = step.creator, step.task
-            shares = task.ids is not None and creator.ids is not None and task.ids.files_id == creator.ids.files_id
-            task.stub = creator.stub.clone(task.pid, step.flags | (CLONE_FILES if shares else 0))
-            self.made.append(task)
-            if task.pid in self.spaces:
-                self._run_together([self._rebuild(task, creator)])
-        births.join_groups(self.ctx.tasks)
+        for task in self.plan.members(self.ctx.tasks):
+            tape = Tape()
+            tape.call("setpgid", 0, task.pgid)
+            task.stub.run(tape)
 
-    def _rebuild(self, task: RestoredTask, creator: RestoredTask | None) -> Any:
-        space = self.spaces[task.pid]
-        origin = self.spaces[creator.pid] if creator else None
+    def _clone(self, creator: RestoredTask, task: RestoredTask, flags: int) -> None:
+        shares = task.ids is not None and creator.ids is not None and task.ids.files_id == creator.ids.files_id
+        task.stub = creator.stub.clone(task.pid, flags | (CLONE_FILES if shares else 0))
+        self.made.append(task)
+        self.memory_of[task.pid] = self.memory_of[creator.pid]
+        if task.pid in self.spaces:
+            self._run_together([self._rebuild(task, self.memory_of[creator.pid])])
+
+    def _rebuild(self, task: RestoredTask, origin: AddressSpace | None) -> Any:
+        space = self.memory_of[task.pid] = self.spaces[task.pid]
         return space.rebuild(self.ctx, origin, task.stub.base, self.channel)
+
+    def _bury(self, task: RestoredTask, parent: RestoredTask) -> None:
+        """End a helper and let its parent wait for it."""
+        zombie.die(task, 0)
+        self.made.remove(task)
+        tape = Tape()
+        tape.call("wait4", task.pid, 0, _WALL, 0)
+        parent.stub.run(tape)
 
     @staticmethod
     def _run_together(works: list[Any]) -> None:
@@ -194,10 +218,12 @@ class Restore:
             task.threads[0].stub = task.stub
 
     def _reap(self) -> None:
-        """Zombies become zombies. Their parents' SIGCHLD is dequeued before the signals of the image are queued."""
+        """Helpers go, zombies become zombies. Their parents' SIGCHLD is dequeued before the signals of the image are queued."""
+        for helper, parent in self.plan.helpers:
+            self._bury(helper, parent)
         for task in self.ctx.tasks:
-            if task.core is not None and task.core.tc.task_state == DEAD:
-                births.die(task)
+            if task.core.tc.task_state == DEAD:
+                zombie.die(task, task.core.tc.exit_code)
         for task in self.ctx.tasks:
             if task.ids is not None:
                 tape = Tape()
@@ -245,14 +271,17 @@ class Restore:
         self.scripts.run("post-resume", init_pid=self.root.pid)
 
     def destroy(self) -> None:
-        """The restore has failed: nothing of the tree may stay."""
-        for task in reversed(self.made):
-            try:
-                os.kill(task.pid, signal.SIGKILL)
-                while not ptrace.Tracee(task.pid).wait().dead:
-                    continue
-            except (ProcessLookupError, ChildProcessError):
-                continue
+        """The restore has failed: nothing of the tree may stay. A leader's death is only reported after those of its
+        threads, so all are killed before any is waited for, and in whatever order they come."""
+        left = {task.pid for task in self.made}
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while left:
+                pid, status = os.waitpid(-1, _WALL)
+                if ptrace.Status(status).dead:
+                    left.discard(pid)
 
     def conclude(self) -> int:
         """pidfile, --restore-detached or waiting, --exec-cmd."""

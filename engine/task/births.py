@@ -1,17 +1,30 @@
 """In which order a tree is born: who clones whom, and who leads a session when.
 
-A task gets its session from its creator at birth, or makes its own. So a child of another session than its parent's
-final one is born before the parent calls setsid.
+A task gets its session from its creator at birth and can only change it for one of its own. So every task has a
+session that it must be born in: its own for one that leads none, and for a leader that of the children which it had
+before setsid(2). Four ways lead to a parent P and a session S:
+
+    P is in S                         P clones
+    P was in S before its setsid      P clones first
+    a child of P is in S              it clones with CLONE_PARENT
+    S lives on, deeper under P        someone there clones a passing task, which clones and exits: the kernel gives an
+                                      orphan to the nearest ancestor that is a subreaper, and P is one meanwhile
+
+A session or group whose leader is gone gets a helper with the leader's pid, which exits when all are born. The plan
+is made before anything exists, so a tree that can't be is refused in time. setsid(2), clone(2), PR_SET_CHILD_SUBREAPER.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
+
+from engine.errors import CrError
+from engine.restore_context import RestoredTask
+from engine.tape.stub import CLONE_PARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from engine.restore_context import RestoredTask
 
 
 class Clone(NamedTuple):
@@ -28,55 +41,187 @@ class Setsid(NamedTuple):
     task: RestoredTask
 
 
-Step = Clone | Setsid
+class Subreaper(NamedTuple):
+    """`task` adopts orphans, or does no longer."""
+
+    task: RestoredTask
+    adopts: bool
 
 
-def plan(root: RestoredTask) -> Iterator[Step]:
-    """The steps after the root's own creation, a creator's before those of what it creates."""
-    leads = root.sid == root.pid
-    before = [child for child in root.children if leads and child.sid not in (root.pid, child.pid)]
-    for child in before:
-        yield Clone(root, child, 0)
-        yield from plan(child)
-    if leads:
-        yield Setsid(root)
-    for child in root.children:
-        if child not in before:
-            yield Clone(root, child, 0)
-            yield from plan(child)
+class Exit(NamedTuple):
+    """`task`, a helper, exits and `parent` reaps it."""
+
+    task: RestoredTask
+    parent: RestoredTask
 
 
-def join_groups(tasks: list[RestoredTask]) -> None:
-    """Process groups, leaders first. Groups led from outside of the tree stay those of the creator."""
-    from engine.tape.tape import Tape
-
-    pids = {task.pid for task in tasks}
-    members = [task for task in tasks if task.pgid in pids and task.pgid != task.sid]
-    for task in sorted(members, key=lambda task: task.pgid != task.pid):
-        tape = Tape()
-        tape.call("setpgid", 0, task.pgid)
-        task.stub.run(tape)
+Step = Clone | Setsid | Subreaper | Exit
 
 
-def die(task: RestoredTask) -> None:
-    """Make a stub end as its image says: by exit or by a signal. It stays a zombie until its parent waits."""
-    import os
-    import signal
+class Plan:
+    """The steps from the root's stub to the whole tree.
 
-    from engine.kernel import ptrace
-    from engine.tape.tape import Tape
+    steps     in order; a creator's before those of what it creates
+    helpers   tasks that are no part of the tree, with their parents; they exit when groups have been joined
+    Raises CrError for sessions that no order of births gives.
+    """
 
-    status = task.core.tc.exit_code
-    stub = task.stub
-    fatal = status & 0x7F
-    tape = Tape()
-    if not fatal:
-        tape.call("exit_group", status >> 8 & 0xFF)
-        stub.start(tape)
-    elif fatal == signal.SIGKILL:
-        os.kill(task.pid, signal.SIGKILL)
-    else:
-        stub.tracee.set_sigmask(ptrace.ALL_SIGNALS & ~(1 << fatal - 1))
-        stub.tracee.cont(fatal)
-    while not stub.tracee.wait().dead:
-        stub.tracee.cont(fatal)
+    def __init__(self, root: RestoredTask, tasks: list[RestoredTask]) -> None:
+        self.root = root
+        self.steps: list[Step] = []
+        self.helpers: list[tuple[RestoredTask, RestoredTask]] = []
+        self._pids = {tid for task in tasks for tid in (task.pid, *(thread.tid for thread in task.threads))}
+        self._session: dict[int, int] = {}
+        self._born: list[RestoredTask] = []
+        self._wanted = self._birth_sessions(tasks)
+        self._unborn = [task for task in tasks if task is not root]
+        self._birth(root, self._wanted[root.pid] or -1)
+        self._run()
+        self._make_group_leaders(tasks)
+
+    def _birth_sessions(self, tasks: list[RestoredTask]) -> dict[int, int]:
+        """The session each task must be born in, 0 where it does not matter. Children before parents."""
+        wanted: dict[int, int] = {}
+        for task in reversed(tasks):
+            if task.sid != task.pid:
+                wanted[task.pid] = task.sid
+                continue
+            foreign = (wanted[child.pid] for child in task.children)
+            wanted[task.pid] = next((sid for sid in foreign if sid not in (0, task.pid)), 0)
+        return wanted
+
+    def _birth(self, task: RestoredTask, session: int) -> None:
+        self._session[task.pid] = session
+        self._born.append(task)
+
+    def _run(self) -> None:
+        while self._unborn:
+            if not (self._clone_directly() or self._lead() or self._clone_by_sibling() or self._clone_by_orphaning()):
+                if not self._make_session_leader():
+                    pids = ", ".join(str(task.pid) for task in self._unborn)
+                    raise CrError(f"pstree.img: no order of births gives tasks {pids} their parents and sessions")
+        while self._lead():
+            continue
+
+    def _clone(self, creator: RestoredTask, task: RestoredTask, flags: int = 0) -> None:
+        self.steps.append(Clone(creator, task, flags))
+        self._birth(task, self._session[creator.pid])
+        if task in self._unborn:
+            self._unborn.remove(task)
+
+    def _fits(self, creator: RestoredTask, task: RestoredTask) -> bool:
+        return self._wanted[task.pid] in (0, self._session[creator.pid])
+
+    def _clone_directly(self) -> bool:
+        """Parents that are in the right session now. Leaders-to-be take what needs their first session before."""
+        made = False
+        for task in list(self._unborn):
+            parent = task.parent
+            assert parent is not None
+            if parent.pid not in self._session or not self._fits(parent, task):
+                continue
+            if not self._wanted[task.pid] and self._session[parent.pid] != parent.sid:
+                continue
+            self._clone(parent, task)
+            made = True
+        return made
+
+    def _lead(self) -> bool:
+        """Leaders all of whose first session's children are born make their session."""
+        for task in self._born:
+            before = self._session[task.pid]
+            if task.sid != task.pid or before == task.pid:
+                continue
+            if any(child in self._unborn and self._wanted[child.pid] == before for child in task.children):
+                continue
+            self.steps.append(Setsid(task))
+            self._session[task.pid] = task.pid
+            return True
+        return False
+
+    def _clone_by_sibling(self) -> bool:
+        for task in self._unborn:
+            parent = task.parent
+            assert parent is not None
+            for sibling in self._born:
+                if sibling.parent is parent and self._fits(sibling, task):
+                    self._clone(sibling, task, CLONE_PARENT)
+                    return True
+        return False
+
+    def _clone_by_orphaning(self) -> bool:
+        for task in self._unborn:
+            parent = task.parent
+            assert parent is not None
+            for relative in self._born:
+                if self._fits(relative, task) and self._descends(relative, parent):
+                    passing = self._helper(self._free_pid(), relative)
+                    self.steps.append(Subreaper(parent, True))
+                    self._clone(relative, passing)
+                    self._clone(passing, task)
+                    self.steps.append(Exit(passing, relative))
+                    self.steps.append(Subreaper(parent, False))
+                    self._born.remove(passing)
+                    return True
+        return False
+
+    @staticmethod
+    def _descends(task: RestoredTask, ancestor: RestoredTask) -> bool:
+        above = task.parent
+        while above is not None and above is not ancestor:
+            above = above.parent
+        return above is ancestor
+
+    def _make_session_leader(self) -> bool:
+        """A helper for a session whose leader is gone, as a child of the parent that needs a member of it."""
+        for task in self._unborn:
+            parent, session = task.parent, self._wanted[task.pid]
+            assert parent is not None
+            if parent.pid in self._session and session not in self._pids:
+                leader = self._helper(session, parent)
+                self._clone(parent, leader)
+                self.steps.append(Setsid(leader))
+                self._session[session] = session
+                self.helpers.append((leader, parent))
+                return True
+        return False
+
+    def _make_group_leaders(self, tasks: list[RestoredTask]) -> None:
+        """A helper for each process group whose leader is gone."""
+        for task in tasks:
+            if task.pgid in self._pids or task.pgid == self.root.pgid:
+                continue
+            creator = next((t for t in tasks if t.sid == task.sid and not self._is_dead(t)), None)
+            if creator is None:
+                raise CrError(f"pstree.img: group {task.pgid} of task {task.pid} has no living member to lead it")
+            leader = self._helper(task.pgid, creator)
+            leader.pgid, leader.sid = task.pgid, task.sid
+            self._clone(creator, leader)
+            self.helpers.append((leader, creator))
+
+    @staticmethod
+    def _is_dead(task: RestoredTask) -> bool:
+        return task.ids is None
+
+    def _helper(self, pid: int, parent: RestoredTask) -> RestoredTask:
+        helper = RestoredTask(pid, pid, pid, parent)
+        helper.is_helper = True
+        self._pids.add(pid)
+        self._wanted[pid] = 0
+        return helper
+
+    def _free_pid(self) -> int:
+        """A pid that neither the tree nor the system uses."""
+        with open("/proc/sys/kernel/pid_max") as file:
+            candidates = range(int(file.read()) - 1, 1, -1)
+        for pid in candidates:
+            if pid not in self._pids and not os.path.exists(f"/proc/{pid}"):
+                return pid
+        raise CrError("no pid is free for a helper task")
+
+    def members(self, tasks: list[RestoredTask]) -> Iterator[RestoredTask]:
+        """Tasks that have to call setpgid(2), leaders of groups first: all that are in no group of their session's
+        leader. A group led from outside of the tree stays that of the root's creator."""
+        everyone = [*tasks, *(helper for helper, _ in self.helpers)]
+        movable = [task for task in everyone if task.pgid in self._pids and task.pgid != task.sid]
+        return iter(sorted(movable, key=lambda task: task.pgid != task.pid))
