@@ -61,9 +61,8 @@ def _main(program: str, args: list[str]) -> int:
     if opts.command in argv.DEPRECATED_COMMANDS:
         log.error(f"the {opts.command} command is deprecated and does nothing")
         return _DEPRECATED
-    verb = _verb(opts)
     _settle(opts)
-    return verb(opts)
+    return _verb(opts)(opts)
 
 
 def _print_usage(program: str, fd: int, status: int) -> int:
@@ -75,21 +74,26 @@ def _print_usage(program: str, fd: int, status: int) -> int:
 
 def _verb(opts: Options) -> Callable[[Options], int]:
     """The function that does the command. Raises CrError when this engine does not have it, or an option of it."""
-    from engine.unserved import refuse_unserved
-
-    run: Callable[[Options], int]
     if opts.command in _MISSING:
         raise CrError(f"{opts.command} is not supported by this engine")
+    from engine.unserved import refuse_unserved
+
     refuse_unserved(opts)
     if opts.command == "dump":
-        from engine.dump import run
-    elif opts.command == "restore":
-        from engine.restore import run
-    elif opts.command == "check":
-        from engine.check import run
-    else:
-        from engine.cpuinfo import run
-    return run
+        from engine import dump
+
+        return dump.run
+    if opts.command == "restore":
+        from engine import restore
+
+        return restore.run
+    if opts.command == "check":
+        from engine import check
+
+        return check.run
+    from engine import cpuinfo
+
+    return cpuinfo.run
 
 
 def _settle(opts: Options) -> None:
