@@ -218,7 +218,7 @@ class Restore:
             task.threads[0].stub = task.stub
 
     def _reap(self) -> None:
-        """Helpers go, zombies become zombies. Their parents' SIGCHLD is dequeued before the signals of the image are queued."""
+        """Helpers go, zombies become zombies. Their parents' SIGCHLD is dequeued: the image has its own to queue."""
         for helper, parent in self.plan.helpers:
             self._bury(helper, parent)
         for task in self.ctx.tasks:

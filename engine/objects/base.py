@@ -43,7 +43,7 @@ class OpenFile:
     copy     the engine's own descriptor of the same description (pidfd_getfd). Its offset is the task's offset.
     stat     fstat(copy)
     link     text of /proc/PID/fd/FD
-    fdinfo   /proc/PID/fdinfo/FD: flags (open flags, O_CLOEXEC if the descriptor is close-on-exec), pos, mnt_id, ino, lines
+    fdinfo   /proc/PID/fdinfo/FD: pos, flags (O_CLOEXEC if the descriptor is close-on-exec), mnt_id, ino, lines
     id       its number in files.img
     """
 

@@ -62,7 +62,8 @@ def _program(base: int) -> bytes:
     code = struct.pack("<IIQQQQQQ", 1, 5, PAGE, base, base, CODE_SIZE, CODE_SIZE, PAGE)
     area = ARENA_SIZE + PARKING_SIZE
     tapes = struct.pack("<IIQQQQQQ", 1, 6, 2 * PAGE, base + CODE_SIZE, base + CODE_SIZE, 0, area, PAGE)
-    return (header + code + tapes).ljust(PAGE, b"\0") + arch.INTERPRETER.ljust(PAGE, b"\0")
+    interpreter: bytes = arch.INTERPRETER
+    return (header + code + tapes).ljust(PAGE, b"\0") + interpreter.ljust(PAGE, b"\0")
 
 
 class Stub:

@@ -172,6 +172,7 @@ class Tape:
         data = base + len(self._records) * RECORD_SIZE
         out = bytearray(self.size)
         for number, record in enumerate(self._records):
+            fields: tuple[int, ...]
             flags = final if number == len(self._records) - 1 else 0
             if isinstance(record, _Copy):
                 source = self._address(record.source, base, data)
@@ -184,8 +185,8 @@ class Tape:
         start = len(self._records) * RECORD_SIZE
         for buffer in self._buffers:
             out[start + buffer.offset : start + buffer.offset + buffer.size] = buffer.content
-        for buffer, fields in self._words:
-            values = [self._value(field, data) for field in fields]
+        for buffer, words in self._words:
+            values = [self._value(word, data) for word in words]
             struct.pack_into(f"<{len(values)}Q", out, start + buffer.offset, *values)
         return bytes(out)
 

@@ -96,10 +96,16 @@ class Plan:
 
     def _run(self) -> None:
         while self._unborn:
-            if not (self._clone_directly() or self._lead() or self._clone_by_sibling() or self._clone_by_orphaning()):
-                if not self._make_session_leader():
-                    pids = ", ".join(str(task.pid) for task in self._unborn)
-                    raise CrError(f"pstree.img: no order of births gives tasks {pids} their parents and sessions")
+            ways = (
+                self._clone_directly,
+                self._lead,
+                self._clone_by_sibling,
+                self._clone_by_orphaning,
+                self._make_session_leader,
+            )
+            if not any(way() for way in ways):
+                pids = ", ".join(str(task.pid) for task in self._unborn)
+                raise CrError(f"pstree.img: no order of births gives tasks {pids} their parents and sessions")
         while self._lead():
             continue
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
@@ -54,13 +55,13 @@ def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
     from engine.objects.memfd import mapped_memfd_id
     from engine.objects.regular import mapped_file_id
 
-    mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", lambda fd, link: mapped_file_id(ctx, task, fd, link))
+    mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", partial(mapped_file_id, ctx, task))
     for vma, entry in zip(task.vmas, mm.vmas, strict=True):
         if not entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
             continue
         describe = mapped_memfd_id if entry.status & vmas.MEMFD else mapped_file_id
         path = f"/proc/{task.pid}/map_files/{vma.start:x}-{vma.end:x}"
-        entry.shmid = _with_file(path, lambda fd, link, describe=describe: describe(ctx, task, fd, link))
+        entry.shmid = _with_file(path, partial(describe, ctx, task))
 
 
 def _with_file(path: str, describe: Callable[[int, str], int]) -> int:

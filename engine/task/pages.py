@@ -8,6 +8,7 @@ A parent's memory is complete before its children are cloned, and a child then w
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import CrError
@@ -260,4 +261,4 @@ def read_pages(pid: int, segments: list[Segment], number: int) -> Iterator[tuple
         ]
         tape = Tape()
         expected = _vectors(tape, "preadv", number, pieces)
-        yield tape, lambda expected=expected: _verify(pid, expected)
+        yield tape, partial(_verify, pid, expected)

@@ -99,7 +99,9 @@ class AddressSpace:
         other_exe = creator.task.mm.exe_file_id if creator.task.mm.exe_file_id != self.task.mm.exe_file_id else 0
         for entry in self.entries:
             rights = known.get(_identity(entry))
-            if rights is None or (other_exe and entry.shmid == other_exe) or (self._has_content(entry) and not rights & _PROT_WRITE):
+            if rights is None or (other_exe and entry.shmid == other_exe):
+                continue
+            if self._has_content(entry) and not rights & _PROT_WRITE:
                 continue
             kept.append((entry.start, entry.end))
             self.rights[entry.start] = rights

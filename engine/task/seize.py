@@ -182,6 +182,12 @@ class FrozenTree:
         for task in self.root.walk() if hasattr(self, "root") else ():
             task.close()
 
+    def stop(self) -> None:
+        """Leave the tree stopped (--leave-stopped): the signal waits until the task is let go."""
+        for task in self.root.walk():
+            if task.state != DEAD:
+                signal.pidfd_send_signal(task.pidfd, signal.SIGSTOP)
+
     def kill(self) -> None:
         """End the whole tree, the normal end of a dump, and wait until nothing of it runs any more."""
         for task in self.root.walk():

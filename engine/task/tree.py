@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.kernel.memory import Memory
 
@@ -19,15 +19,20 @@ ALIVE, DEAD, STOPPED = 1, 2, 3
 
 
 class Thread:
-    """A thread under ptrace. registers are those of the stop, as the kernel gave them."""
+    """A thread under ptrace.
 
-    __slots__ = ("core", "registers", "stop_signo", "task", "tid", "tracee")
+    stop_signo   the signal of the group-stop it was found in, 0 for none
+    core         its core_entry, once that has been begun
+    """
+
+    __slots__ = ("core", "stop_signo", "task", "tid", "tracee")
 
     def __init__(self, task: Task, tid: int, tracee: Tracee) -> None:
         self.task = task
         self.tid = tid
         self.tracee = tracee
         self.stop_signo = 0
+        self.core: Any = None
 
 
 class Task:
