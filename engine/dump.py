@@ -35,6 +35,7 @@ Message = Any
 
 _IMG_VERSION = 2
 _POST_DUMP_FAILED = 255
+_EBADRQC = 56
 
 
 def run(opts: Options) -> int:
@@ -45,8 +46,10 @@ def run(opts: Options) -> int:
         if not scripts.run("pre-dump"):
             raise CrError("the pre-dump script failed, nothing has been dumped")
         status = 0
+        if opts.tree is None:
+            raise CrError("dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
+        tree = FrozenTree(opts.tree, opts.timeout)
         with stats.timing("freezing_time"):
-            tree = FrozenTree(opts.tree, opts.timeout)
             frozen = tree.__enter__()
         with frozen, stats.timing("frozen_time"):
             ctx = DumpContext(opts, images, frozen.root, stats)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from engine.objects.base import FileKind, OpenFile
     from engine.objects.table import DumpedTables
     from engine.options import Options
-    from engine.stats import Stats
+    from engine.stats import DumpStats
     from engine.task.tree import Task
 
 Message = Any
@@ -31,7 +31,7 @@ class DumpContext(Parts):
     seccomp_filters   index by (index of the filter installed before, program)
     """
 
-    def __init__(self, opts: Options, images: ImageDir, root: Task, stats: Stats) -> None:
+    def __init__(self, opts: Options, images: ImageDir, root: Task, stats: DumpStats) -> None:
         super().__init__()
         self.opts = opts
         self.images = images
