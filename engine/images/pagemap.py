@@ -12,7 +12,7 @@ import os
 from bisect import bisect_right
 
 from engine.errors import CrError
-from engine.images.runs import MAX_ENTRY, PAGE, PARENT, PRESENT, Runs, decode, encode
+from engine.images.runs import PAGE, PARENT, PRESENT, Runs, decode, encode
 from engine.images.schema import message
 
 TYPE_CHECKING = False
@@ -71,10 +71,9 @@ def read_pagemap(images: ImageDir, id: int, kind: str = "PAGEMAP") -> tuple[int,
     with images.reader(kind, id) as reader:
         pages_id, runs = next(reader).pages_id, Runs()
         while reader.left:
-            window = reader.peek(_WINDOW)
-            done = decode(window, runs)
+            done = decode(reader.peek(_WINDOW), runs)
             reader.skip(done)
-            if done == 0 or len(window) - done >= MAX_ENTRY:
+            if done == 0:
                 _read_one_by_one(reader, runs)
         problem = runs.problem()
         if problem is not None:
@@ -221,12 +220,14 @@ def _open_pages(images: ImageDir, pages_id: int, needed: int, pagemap: str) -> i
 
 
 def _joined(segments: Iterable[Segment]) -> Iterator[Segment]:
-    """Segments, those that adjoin in memory and in the same file made one."""
+    """Segments, those that adjoin in memory and in the same file made one.
+
+    What adjoins in memory and comes from one file adjoins there, too: it was in the same page map with nothing between.
+    """
     last: Segment | None = None
     for vaddr, nr_pages, fd, offset in segments:
         if last is not None:
-            size = last[1] * PAGE
-            if last[0] + size == vaddr and last[2] == fd and last[3] + size == offset:
+            if last[0] + last[1] * PAGE == vaddr and last[2] == fd:
                 last = last[0], last[1] + nr_pages, fd, last[3]
                 continue
             yield last

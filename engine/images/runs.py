@@ -36,7 +36,6 @@ MAX_RUN = (1 << 32) - 1
 _VARINT = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
 _ENTRY = rb"[\x08-\x24]\0\0\0\x08" + _VARINT + rb"\x10" + _VARINT + rb"\x20[\x00-\x7f]\x28" + _VARINT
 _ENTRIES = re.compile(rb"(?:" + _ENTRY + rb")*+")
-MAX_ENTRY = 4 + 0x24
 # Sizes of entries, most frequent first: those of user space addresses and shorter runs.
 _SIZES = sorted(range(0x08, 0x25), key=lambda size: abs(size - 0x10))
 

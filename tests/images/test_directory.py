@@ -112,6 +112,14 @@ def test_writing_spares_what_a_link_leads_to(link: object, images: ImageDir, tmp
     assert [*images.read("PSTREE")] == [_task(1)]
 
 
+def test_a_link_made_while_we_write(images: ImageDir, tmp_path: Path) -> None:
+    with images.writer("PSTREE") as writer:
+        (tmp_path / "pstree.img").symlink_to("victim")
+        with pytest.raises(CrError, match=r"pstree\.img cannot be created: File exists"):
+            writer.put(_task(1))
+    assert not (tmp_path / "victim").exists()
+
+
 def test_a_directory_in_the_way(images: ImageDir, tmp_path: Path) -> None:
     (tmp_path / "pstree.img").mkdir()
     with pytest.raises(CrError, match=r"pstree\.img is in the way and cannot be removed: Is a directory"):
