@@ -112,7 +112,8 @@ class Visit:
         thread, arch = self.thread, self.arch
         self._registers = self._own_registers()
         self._sigmask = thread.sigmask()
-        code = arch.cave(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE)
+        floating = thread.regset(ptrace.NT_PRFPREG) if arch.HOME_NEEDS_FLOATING else b""
+        code = arch.cave(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE, floating)
         self.memory.write(self.cave.address, code)
         boot = self.cave.address + arch.BOOT
         self._set_registers(
@@ -131,10 +132,12 @@ class Visit:
     def _own_registers(self) -> dict[str, int]:
         """The thread's registers, moved to the abort handler if it is in a restartable sequence."""
         registers: dict[str, int] = self.arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS))
-        abort = rseq.abort_address(self.thread, self.memory, registers["ip"])
-        if abort is not None:
-            registers["ip"] = abort
-        return registers
+        ip = self.arch.instruction_pointer(registers)
+        abort = rseq.abort_address(self.thread, self.memory, ip)
+        if abort is None:
+            return registers
+        moved: dict[str, int] = self.arch.moved_to(registers, abort)
+        return moved
 
     def _connect(self) -> None:
         """Make the socket pair in the task and take one end of it."""

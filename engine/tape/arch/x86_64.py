@@ -6,6 +6,7 @@ import struct
 
 NAME = "x86_64"
 ELF_MACHINE = 62
+HOME_NEEDS_FLOATING = False
 
 _ORDER = (
     "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss fs_base gs_base ds es fs gs"
@@ -86,6 +87,15 @@ def for_home(registers: Registers) -> Registers:
     return result
 
 
+def instruction_pointer(registers: Registers) -> int:
+    return registers["ip"]
+
+
+def moved_to(registers: Registers, ip: int) -> Registers:
+    """The same registers at another instruction."""
+    return dict(registers, ip=ip)
+
+
 def calling(registers: Registers, ip: int, nr: int, *args: int) -> Registers:
     """Registers that make a thread run system call `nr` at the syscall instruction at `ip`."""
     result = dict(registers, ip=ip, ax=nr, orig_ax=_MAX)
@@ -104,11 +114,6 @@ def with_socket(registers: Registers, socket: int) -> Registers:
     return dict(registers, r13=socket)
 
 
-def resuming(registers: Registers, record: int) -> Registers:
-    """Registers that make an interpreter standing in its trap go on with `record`."""
-    return dict(registers, bx=record, orig_ax=_MAX)
-
-
 def current_record(registers: Registers) -> int:
     return registers["bx"]
 
@@ -119,8 +124,11 @@ def syscall_result(registers: Registers) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def cave(registers: Registers, sigmask: int, scratch: int, length: int) -> bytes:
-    """Interpreter and way home in one piece: what stands in the vDSO's slack while a task is visited."""
+def cave(registers: Registers, sigmask: int, scratch: int, length: int, floating: bytes) -> bytes:
+    """Interpreter and way home in one piece: what stands in the vDSO's slack while a task is visited.
+
+    floating: not needed here, the way home leaves the floating-point registers alone.
+    """
     home = for_home(registers)
     flags = home["flags"]
     saved = ("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di")
