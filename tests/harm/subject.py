@@ -1,0 +1,116 @@
+"""The tree that the harm tests dump and restore, and what must be true of it whatever happened to the engine."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_PROGRAM = r"""
+import mmap, os, signal, socket, struct, sys, threading, time
+counter = mmap.mmap(os.open("counter", os.O_RDWR), 4096)
+left, right = socket.socketpair()
+pipe = os.pipe()
+os.write(pipe[1], b"data in a pipe")
+left.send(b"data in a socket")
+linked = os.open("linked", os.O_RDWR | os.O_CREAT)
+os.link("linked", "other-name"); os.unlink("linked")
+memory = os.urandom(1 << 18)
+def count(place):
+    while True:
+        number, = struct.unpack_from("Q", counter, place)
+        struct.pack_into("Q", counter, place, number + 1)
+        time.sleep(0.001)
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+if os.fork() == 0:
+    count(0)
+threading.Thread(target=count, args=(8,), daemon=True).start()
+open("ready", "w").close()
+count(16)
+"""
+_PLACES = 3
+_SECONDS = 10
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    """Wait for a condition, or fail saying what did not come true."""
+    deadline = time.monotonic() + _SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"not within {_SECONDS} s: {what}"
+        time.sleep(0.001)
+
+
+class _Task(NamedTuple):
+    """What an engine could leave behind in a task."""
+
+    descriptors: list[str]
+    mappings: list[str]
+    masks: list[str]
+
+
+class Subject:
+    """A running tree in a directory: a parent with two threads, and a child, each of which counts."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        (place / "counter").write_bytes(bytes(4096))
+        self.process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _PROGRAM],
+            cwd=place, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        wait_until((place / "ready").exists, "the subject is ready")
+        self.pid = self.process.pid
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
+            self.pids = [self.pid, *map(int, children.read().split())]
+        with open(place / "counter", "r+b") as file:
+            self._counter = mmap.mmap(file.fileno(), 4096)
+        self.before = self._look()
+
+    def _look(self) -> dict[int, _Task]:
+        found = {}
+        for pid in self.pids:
+            numbers = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
+            with open(f"/proc/{pid}/maps") as maps:
+                mappings = [" ".join(line.split()[:2]) for line in maps]
+            masks = []
+            for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+                with open(f"/proc/{pid}/task/{tid}/status") as status:
+                    masks += [line for line in status if line.startswith(("SigBlk", "TracerPid"))]
+            found[pid] = _Task([f"{n} {os.readlink(f'/proc/{pid}/fd/{n}')}" for n in numbers], mappings, masks)
+        return found
+
+    def counts(self) -> tuple[int, ...]:
+        return struct.unpack_from(f"{_PLACES}Q", self._counter)
+
+    def check_unharmed(self) -> None:
+        """All threads go on counting, and nothing is in the tasks that was not there before. The way home of a visit
+        takes the task a moment after the engine's death."""
+        start = self.counts()
+        wait_until(lambda: all(a > b for a, b in zip(self.counts(), start, strict=True)), "all threads go on")
+        wait_until(lambda: self._look() == self.before, f"the tasks are as before: {self._look()} != {self.before}")
+
+    def remaps(self) -> list[str]:
+        """Link remaps in the subject's directory."""
+        return [name for name in os.listdir(self.place) if name.startswith("link_remap")]
+
+    def gone(self) -> bool:
+        """Whether nothing of the tree exists, zombies of a killed engine's excepted until they are reaped."""
+        return not any(os.path.exists(f"/proc/{pid}") for pid in self.pids)
+
+    def end(self) -> None:
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()

@@ -1,0 +1,87 @@
+"""A task is never harmed: the engine is killed at every step of a dump and of a restore, and every step is made to
+fail. After a dump the tree runs on untouched, after a restore nothing of it exists."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+import engine.cli
+import engine.dump
+import engine.restore
+from tests.harm import stepper
+from tests.harm.subject import Subject, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_SHARDS = 4
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Iterator[Subject]:
+    place = tmp_path / "subject"
+    place.mkdir()
+    running = Subject(place)
+    yield running
+    running.end()
+
+
+def _dump(subject: Subject, images: Path, *options: str) -> Callable[[], int]:
+    words = ["dump", "-t", str(subject.pid), "-D", str(images), "--link-remap", "-v4", "-o", "dump.log", *options]
+    return lambda: engine.cli.main(words)
+
+
+def _restore(images: Path) -> Callable[[], int]:
+    return lambda: engine.cli.main(["restore", "-D", str(images), "-d", "-v4", "-o", "restore.log"])
+
+
+def _fresh(images: Path) -> None:
+    shutil.rmtree(images, ignore_errors=True)
+    images.mkdir()
+
+
+@pytest.mark.parametrize("shard", range(_SHARDS))
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "failing"])
+def test_dump(subject: Subject, tmp_path: Path, kill: bool, shard: int) -> None:
+    """-R, so that a step after which the dump succeeds all the same leaves the tree running, too."""
+    images = tmp_path / "images"
+    _fresh(images)
+    whole = stepper.run(_dump(subject, images, "-R"), 0, kill)
+    assert whole.succeeded, (images / "dump.log").read_text()[-2000:]
+    for name in subject.remaps():
+        os.unlink(subject.place / name)
+    for step in range(1 + shard, whole.steps + 1, _SHARDS):
+        _fresh(images)
+        outcome = stepper.run(_dump(subject, images, "-R"), step, kill)
+        subject.check_unharmed()
+        left = subject.remaps()
+        assert not left or kill or outcome.succeeded, f"step {step} of {whole.steps}: {left} left behind"
+        for name in left:
+            os.unlink(subject.place / name)
+
+
+@pytest.mark.parametrize("shard", range(_SHARDS))
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "failing"])
+def test_restore(subject: Subject, tmp_path: Path, kill: bool, shard: int) -> None:
+    images = tmp_path / "images"
+    _fresh(images)
+    assert stepper.run(_dump(subject, images), 0, False).succeeded, (images / "dump.log").read_text()[-2000:]
+    subject.process.wait()
+    wait_until(subject.gone, "the dumped tree is gone")
+    keep = tmp_path / "keep"
+    shutil.copytree(subject.place, keep)
+    whole = stepper.run(_restore(images), 0, kill)
+    assert whole.succeeded, (images / "restore.log").read_text()[-2000:]
+    subject.end()
+    wait_until(subject.gone, "the restored tree has been killed")
+    for step in range(1 + shard, whole.steps + 1, _SHARDS):
+        shutil.copytree(keep, subject.place, dirs_exist_ok=True)
+        outcome = stepper.run(_restore(images), step, kill)
+        if outcome.succeeded:
+            subject.end()
+        wait_until(subject.gone, f"nothing is left after step {step} of {whole.steps}")
