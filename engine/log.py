@@ -83,8 +83,8 @@ def forget_first_error() -> None:
 
 
 def msg(text: str) -> None:
-    """Level 0: shown always, without decoration."""
-    _write(text)
+    """Level 0: what the command was asked for. It goes to standard output as it is, also when there is a log file."""
+    os.write(STDOUT, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def error(text: str, where: str | None = None) -> None:
