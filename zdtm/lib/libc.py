@@ -5,10 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+from collections.abc import Iterable
 from typing import Any
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
+CLONE_FILES = 0x400
 CLONE_PARENT = 0x8000
 
 PR_SET_PDEATHSIG, PR_GET_PDEATHSIG = 1, 2
@@ -45,16 +47,23 @@ def get_pdeathsig() -> int:
 
 
 def fork_sibling() -> int:
-    """fork(), but the new task is a child of the caller's parent: clone(2) with CLONE_PARENT.
+    """fork(), but the new task is a child of the caller's parent: clone(2) with CLONE_PARENT."""
+    return _fork_with(CLONE_PARENT)
 
-    For single-threaded programs only: the C library does not know of this fork.
-    """
+
+def fork_sharing_files() -> int:
+    """fork(), but the new task shares the caller's table of descriptors: clone(2) with CLONE_FILES."""
+    return _fork_with(CLONE_FILES)
+
+
+def _fork_with(flags: int) -> int:
+    """For single-threaded programs only: the C library does not know of this fork."""
     ctypes.set_errno(0)
     syscall = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
-    return call("syscall", syscall, ctypes.c_ulong(CLONE_PARENT | signal.SIGCHLD), None, None, None, None)
+    return call("syscall", syscall, ctypes.c_ulong(flags | signal.SIGCHLD), None, None, None, None)
 
 
-def signalfd(fd: int, signals: set[int], flags: int = 0) -> int:
+def signalfd(fd: int, signals: Iterable[int], flags: int = 0) -> int:
     """signalfd(2). fd -1 makes a new one, else its mask is replaced."""
     mask = (ctypes.c_ulong * 16)()
     mask[0] = sum(1 << (signo - 1) for signo in signals)
