@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 from engine.objects.epoll import Epoll
 from engine.objects.eventfd import Eventfd
 from engine.objects.fifo import Fifo
+from engine.objects.memfd import MEMFD
+from engine.objects.namespace_file import NamespaceFile
+from engine.objects.pidfd import Pidfd
 from engine.objects.pipe import Pipe
-from engine.objects.regular import RegularFile
+from engine.objects.regular import REGULAR
 from engine.objects.signalfd import Signalfd
 from engine.objects.timerfd import Timerfd
+from engine.objects.unsupported import Unsupported
 
 if TYPE_CHECKING:
     from engine.objects.base import FileKind
@@ -20,10 +24,14 @@ KINDS: tuple[FileKind, ...] = (
     Epoll(),
     Signalfd(),
     Timerfd(),
+    Pidfd(),
     Pipe(),
     Fifo(),
-    RegularFile(),
+    MEMFD,
+    NamespaceFile(),
+    REGULAR,
+    Unsupported(),
 )
-"""In the order in which a descriptor is offered to them; regular files take what is left."""
+"""In the order in which a descriptor is offered to them: what has a path is a regular file, the rest is refused."""
 
 KIND_BY_TYPE: dict[int, FileKind] = {kind.type: kind for kind in KINDS}

@@ -22,11 +22,10 @@ Restore:
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import os
-
     from engine.dump_context import DumpContext
     from engine.kernel.proc_fdinfo import FdInfo
     from engine.restore_context import RestoreContext, RestoredTask
@@ -58,6 +57,11 @@ class OpenFile:
         self.fdinfo = fdinfo
         self.id = 0
         self.kind: FileKind
+
+    @property
+    def flags(self) -> int:
+        """Open flags as images have them: close-on-exec is the descriptor's, not the description's."""
+        return self.fdinfo.flags & ~os.O_CLOEXEC
 
     def __str__(self) -> str:
         return f"descriptor {self.fd} ({self.link})"

@@ -1,0 +1,63 @@
+"""The names of files in images: absolute, as seen from the root of the mount namespace, without a symlink in them.
+
+They come out of the kernel's link texts on dump. On restore they come from an image, so they are looked up in a way
+that cannot leave the root, and one that no link text could have been is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from typing import TYPE_CHECKING
+
+from engine.kernel.names import open_in_root
+
+if TYPE_CHECKING:
+    from engine.restore_context import RestoreContext
+
+DELETED = " (deleted)"
+_PATH_MAX = 4096
+
+
+@cache
+def root() -> int:
+    """The engine's own "/", open for as long as the engine runs."""
+    return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def problem_of(name: str) -> str | None:
+    """What makes a name one that can't be in an image; None for a good one."""
+    if not name.startswith("/"):
+        return "is not absolute"
+    if "\0" in name or len(os.fsencode(name)) >= _PATH_MAX:
+        return "is no possible file name"
+    if {"..", "."} & set(name.split("/")):
+        return "has . or .. in it"
+    return None
+
+
+def open_name(name: str, flags: int) -> int:
+    """Open what a name stands for; close-on-exec."""
+    return open_in_root(root(), name, flags)
+
+
+def stat_name(name: str) -> os.stat_result:
+    """lstat(2) of a name."""
+    fd = open_name(name, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
+
+
+def reopen(fd: int, flags: int) -> int:
+    """A new description of the file behind one of our descriptors, by the magic link in /proc: names don't matter."""
+    return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
+
+
+def inherited(ctx: RestoreContext, *keys: str) -> int | None:
+    """A copy of the descriptor that the user has given for one of these keys (--inherit-fd), None if there is none."""
+    for number, key in ctx.opts.inherit_fd:
+        if key in keys:
+            return os.dup(number)
+    return None

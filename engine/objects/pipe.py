@@ -1,0 +1,145 @@
+"""Pipes. Each end is a description of its own, and an end opened again through /proc is one more.
+
+All ends of a pipe are made at the first need of one, with the data already in: only then can the engine give up the
+ends that nobody had, and readers see the end of the file, or writers EPIPE, as they did.
+
+An end held outside of the tree (the pipe of a shell, of a container's supervisor) can't come back by itself. The dump
+says so; who restores passes the end by --inherit-fd.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+from engine import log
+from engine.kernel.libc import MACHINE
+from engine.objects import pipe_data
+from engine.objects.base import FileKind
+from engine.objects.paths import inherited, reopen
+
+if TYPE_CHECKING:
+    from engine.dump_context import DumpContext
+    from engine.objects.base import OpenFile
+    from engine.restore_context import RestoreContext
+
+Message = Any
+
+FASYNC = 0o20000
+_O_LARGEFILE = 0o400000 if MACHINE == "aarch64" else 0o100000
+"""As the kernel shows it for everything that was opened by a path, and not for what pipe(2) returned."""
+_OPEN_FLAGS = os.O_ACCMODE | os.O_NONBLOCK | os.O_DIRECT
+_SETFL = os.O_NONBLOCK | os.O_DIRECT | FASYNC
+
+
+class Pipe(FileKind):
+    """PIPE."""
+
+    type = 2
+    field = "pipe"
+
+    def recognise(self, file: OpenFile) -> bool:
+        is_pipe = stat.S_ISFIFO(file.stat.st_mode) and file.link.startswith("pipe:[")
+        return is_pipe and not file.flags & os.O_PATH
+
+    def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
+        from engine.images.schema import message
+
+        return message("pipe_entry")(id=file.id, pipe_id=file.stat.st_ino, flags=file.flags)
+
+    def finish_dump(self, ctx: DumpContext) -> None:
+        pipes: dict[int, list[OpenFile]] = {}
+        for file in ctx.files:
+            if file.kind is self:
+                pipes.setdefault(file.stat.st_ino, []).append(file)
+        with ctx.images.writer("PIPES_DATA") as image:
+            for pipe_id, files in pipes.items():
+                external = len(pipe_data.directions(files)) == 1 and pipe_data.has_peer(files[0])
+                if external:
+                    log.warn(
+                        f"task {files[0].task.pid}: {files[0]}: {_holder(pipe_id, ctx)} has the other end; "
+                        f"restore needs --inherit-fd fd[N]:pipe:[{pipe_id}]"
+                    )
+                pipe_data.write(image, pipe_id, files, external)
+
+    def check(self, entry: Message, ctx: RestoreContext) -> None:
+        key = f"pipe:[{entry.pipe_id}]"
+        if any(key == given for _, given in ctx.opts.inherit_fd):
+            return
+        queues = ctx.part(_RestoredPipes).queues
+        data = queues.entry(entry.pipe_id)
+        if data is not None and data.external:
+            what = f"{key}: its other end was not in the tree that was dumped"
+            ctx.problems.add(what, remedy=f"pass an end by --inherit-fd fd[N]:{key}")
+        why = queues.problem(entry.pipe_id)
+        if why:
+            ctx.problems.add(f"{key}: {why}", remedy="raise /proc/sys/fs/pipe-max-size")
+
+    def open(self, entry: Message, ctx: RestoreContext) -> int:
+        return ctx.part(_RestoredPipes).open(entry)
+
+
+def _holder(pipe_id: int, ctx: DumpContext) -> str:
+    """Who outside of the tree has a pipe open."""
+    inside = {task.pid for task in ctx.tasks} | {os.getpid()}
+    for name in os.listdir("/proc"):
+        if not name.isdecimal() or int(name) in inside:
+            continue
+        try:
+            for fd in os.listdir(f"/proc/{name}/fd"):
+                if os.readlink(f"/proc/{name}/fd/{fd}") == f"pipe:[{pipe_id}]":
+                    with open(f"/proc/{name}/comm", errors="replace") as comm:
+                        return f"process {name} ({comm.read().strip()})"
+        except OSError:
+            continue
+    return "something outside of the tree"
+
+
+class _RestoredPipes:
+    """The pipes of a restore."""
+
+    def __init__(self, ctx: RestoreContext) -> None:
+        self._ctx = ctx
+        self.queues = pipe_data.Queues(ctx, "PIPES_DATA")
+        self._pipes: dict[int, list[Message]] = {}
+        self._made: dict[int, int] = {}
+        for entry in ctx.entries.values():
+            if entry.HasField("pipe"):
+                self._pipes.setdefault(entry.pipe.pipe_id, []).append(entry.pipe)
+        ctx.at_end(self._close)
+
+    def open(self, entry: Message) -> int:
+        """The description of an entry."""
+        if entry.id not in self._made:
+            ends = self._pipes[entry.pipe_id]
+            given = inherited(self._ctx, f"pipe:[{entry.pipe_id}]")
+            if given is not None:
+                self._made.update((end.id, os.dup(given)) for end in ends)
+                os.close(given)
+            else:
+                self._make(entry.pipe_id, ends)
+        return self._made.pop(entry.id)
+
+    def _make(self, pipe_id: int, ends: list[Message]) -> None:
+        """A pipe with its contents and all its descriptions."""
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        packet_mode = any(end.flags & os.O_DIRECT and end.flags & os.O_ACCMODE != os.O_RDONLY for end in ends)
+        self.queues.fill(pipe_id, write_end, packet_mode)
+        free = {os.O_RDONLY: read_end, os.O_WRONLY: write_end}
+        for end in ends:
+            if not end.flags & _O_LARGEFILE and end.flags & os.O_ACCMODE in free:
+                fd = free.pop(end.flags & os.O_ACCMODE)
+            else:
+                fd = reopen(read_end, end.flags & _OPEN_FLAGS)
+            fcntl.fcntl(fd, fcntl.F_SETFL, end.flags & _SETFL)
+            self._made[end.id] = fd
+        for fd in free.values():
+            os.close(fd)
+
+    def _close(self) -> None:
+        """Ends that turned out to be nobody's."""
+        for fd in self._made.values():
+            os.close(fd)
+        self._made.clear()

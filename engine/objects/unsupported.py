@@ -1,0 +1,66 @@
+"""What no other kind has recognised: refused, by the name users know it by."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from engine.objects.base import FileKind
+
+if TYPE_CHECKING:
+    from engine.dump_context import DumpContext
+    from engine.objects.base import OpenFile
+
+_CLOSE = "close it before the dump"
+_ANONYMOUS = {
+    "[io_uring]": "an io_uring instance",
+    "[userfaultfd]": "a userfaultfd",
+    "[perf_event]": "a perf event",
+    "[fanotify]": "an fanotify group",
+    "bpf-map": "a BPF map",
+    "bpf-prog": "a BPF program",
+    "bpf_link": "a BPF link",
+    "[seccomp notify]": "the listener of a seccomp filter",
+    "[landlock-ruleset]": "a Landlock ruleset",
+    "[fscontext]": "a file system in the making (fsopen)",
+    "[mountfd]": "a mount file descriptor",
+    "kvm-vm": "a KVM virtual machine",
+    "kvm-vcpu": "a KVM virtual processor",
+    "sync_file": "a sync file",
+}
+_FAMILIES = {1: "unix", 2: "TCP/IP", 10: "TCP/IPv6", 16: "netlink", 17: "packet", 38: "kernel crypto", 40: "vsock", 44: "XDP"}
+_SOL_SOCKET, _SO_DOMAIN = 1, 39
+
+
+class Unsupported(FileKind):
+    """The end of the list of kinds."""
+
+    type = 0
+    field = ""
+    has_fown = False
+
+    def recognise(self, file: OpenFile) -> bool:
+        return True
+
+    def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
+        ctx.problems.add(f"{file}: {_what(file)} can't be dumped", file.task.pid, _CLOSE)
+
+
+def _what(file: OpenFile) -> str:
+    kind, colon, name = file.link.partition(":")
+    if file.flags & os.O_PATH and not file.link.startswith("/"):
+        return f"an O_PATH descriptor of a {kind}"
+    if stat.S_ISSOCK(file.stat.st_mode):
+        return f"a socket of family {_family(file.copy)}"
+    if kind == "anon_inode" and colon:
+        return _ANONYMOUS.get(name, f"an object of the kernel called {name}")
+    return "a file of this kind"
+
+
+def _family(fd: int) -> str:
+    import socket
+
+    with socket.socket(fileno=os.dup(fd)) as own:
+        number = own.getsockopt(_SOL_SOCKET, _SO_DOMAIN)
+    return _FAMILIES.get(number, str(number))
