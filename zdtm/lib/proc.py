@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import platform
 from typing import NamedTuple
@@ -46,12 +47,16 @@ def fdinfo_lines(fd: int) -> list[str]:
 
 
 def open_fds() -> list[int]:
-    """The numbers of all open descriptors, without the one that was used to look."""
-    looked_at = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
+    """The numbers of all open descriptors. The one that was used to look is closed again by the time it is tested."""
+    return sorted(fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd))
+
+
+def _is_open(fd: int) -> bool:
     try:
-        return sorted(int(name) for name in os.listdir(looked_at) if int(name) != looked_at)
-    finally:
-        os.close(looked_at)
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError:
+        return False
+    return True
 
 
 def same_description(fd1: int, fd2: int) -> bool:

@@ -120,13 +120,14 @@ def _brief(value: object, limit: int = 300) -> str:
 # Children and threads.
 
 
-def child(body: Callable[[], None], *, block_term: bool = False) -> int:
+def child(body: Callable[[], None], *, block_term: bool = False, fork: Callable[[], int] = os.fork) -> int:
     """Fork; the child runs body and exits with 0, or with 1 after saying "FAIL: child PID: message". Gives its pid.
 
     block_term  the child starts with SIGTERM blocked, so that its wait_term() cannot miss one that comes early
+    fork        how to fork, see libc.py for other ways
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if block_term else set())
-    pid = os.fork()
+    pid = fork()
     if pid == 0:
         _run_child(body)
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
