@@ -120,7 +120,7 @@ class Restore:
         """From nothing to a tree that only has to be let go."""
         if not self.scripts.run("pre-restore"):
             raise CrError("the pre-restore script failed, nothing has been restored")
-        self.channel = table.Channel(table.channel_number(self.ctx))
+        self.channel = self.ctx.channel = table.Channel(table.channel_number(self.ctx))
         try:
             with stats.timing("forking_time"):
                 self._stage("ROOT_TASK", self._make_root)

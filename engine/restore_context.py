@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.images.directory import ImageDir
+    from engine.objects.table import Channel
     from engine.options import Options
     from engine.tape.stub import Stub
 
@@ -59,6 +60,7 @@ class RestoreContext(Parts):
     entries    files.img by id
     pid        the engine's own
     problems   everything a restore would trip over; raised together before anything is created
+    channel    how stubs get descriptors, once there are stubs
     """
 
     def __init__(self, opts: Options, images: ImageDir) -> None:
@@ -70,6 +72,7 @@ class RestoreContext(Parts):
         self.seccomp_filters: list[Message] = []
         self.tasks: list[RestoredTask] = []
         self.entries: dict[int, Message] = {}
+        self.channel: Channel
         self.opened: dict[int, int] = {}
         self._opening: set[int] = set()
         self._at_end: list[Callable[[], None]] = []

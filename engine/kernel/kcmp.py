@@ -3,7 +3,6 @@ bisection rather than pair by pair."""
 
 from __future__ import annotations
 
-import errno
 import struct
 
 from engine.kernel.libc import NR, syscall
@@ -22,21 +21,17 @@ def kcmp(pid1: int, pid2: int, kind: int, index1: int = 0, index2: int = 0) -> i
     return syscall(NR["kcmp"], pid1, pid2, kind, index1, index2)
 
 
-def is_epoll_target(pid: int, fd: int, epoll_pid: int, epoll_fd: int, number: int, index: int) -> bool:
-    """Whether descriptor `fd` of `pid` is what an epoll instance watches.
+def kcmp_epoll(pid1: int, fd: int, pid2: int, epoll_fd: int, number: int, index: int) -> int:
+    """Compare descriptor `fd` of pid1 with what an epoll instance of pid2 watches, in the order of KCMP_FILE.
 
-    The watch is the index-th of those that were registered under descriptor number `number`.
+    The watch is the index-th, from 0, of those that were added under descriptor number `number`, in the order in which
+    fdinfo shows them. Raises OSError: ENOENT no such watch.
     """
     import ctypes
 
     slot = _EPOLL_SLOT.pack(epoll_fd, number, index)
     buffer = ctypes.create_string_buffer(slot, len(slot))
-    try:
-        return syscall(NR["kcmp"], pid, epoll_pid, KCMP_EPOLL_TFD, fd, ctypes.addressof(buffer)) == EQUAL
-    except OSError as error:
-        if error.errno == errno.ENOENT:
-            return False
-        raise
+    return syscall(NR["kcmp"], pid1, pid2, KCMP_EPOLL_TFD, fd, ctypes.addressof(buffer))
 
 
 class KobjIds:
