@@ -118,7 +118,9 @@ def _add_descriptor(
     for key, value in item.info:
         kind, name, text = _fdinfo_fact(item, key, value, names)
         if kind:
-            facts[kind][f"{item.fd} {name}"] = text
+            # Several watches of an epoll instance may have one number; the kernel sorts them by address.
+            same = facts[kind].get(f"{item.fd} {name}")
+            facts[kind][f"{item.fd} {name}"] = text if same is None else "; ".join(sorted([*same.split("; "), text]))
     if item.flags & O_PATH == 0:
         _add_by_copy(facts, item, names, unix, pidfd)
 
@@ -140,9 +142,19 @@ def _fdinfo_fact(item: Descriptor, key: str, value: str, names: Names) -> tuple[
         return "files", f"watches {target}", re.sub(r" ino:\S+ sdev:\S+", "", rest)
     if key.startswith(("inotify wd", "fanotify ino", "fanotify mnt_id")):
         return "files", f"{key}:{value.split(' ', 1)[0]}", value
-    if key == "it_value":
-        return "files", key, "not armed" if value == "(0, 0)" else "armed"
+    if key in ("it_value", "ticks"):
+        return "files", key, _timer_fact(dict(item.info), key)
     return "files", key, value
+
+
+def _timer_fact(info: dict[str, str], key: str) -> str:
+    """What can be said of a timerfd. An interval timer that has expired shows one tick and no remaining time until
+    somebody reads or looks at it, and only then starts again; it is the same timer before and after."""
+    repeats = info["it_interval"] != "(0, 0)"
+    ticks = int(info["ticks"])
+    if key == "ticks":
+        return "some" if repeats and ticks else str(ticks)
+    return "armed" if info["it_value"] != "(0, 0)" or (repeats and ticks) else "not armed"
 
 
 def _mount_point(pid: int, mount_id: str) -> str:
