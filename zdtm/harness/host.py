@@ -43,7 +43,7 @@ def look(item_dir: Path, work: Path, temporary: Path) -> Host:
             "nft tables": frozenset(_nft_tables()),
             "files of a dump in the work directory": frozenset(_remaps(work)),
             "temporary files": frozenset(_names(temporary)),
-            "files beside the images": frozenset(_names(item_dir / "images")),
+            "files beside the images": frozenset(name for name in _names(item_dir / "images") if not name.isdigit()),
             "files in shared directories": frozenset(_shared()),
         }
     )

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +120,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[settings_key].clean_up()
 
 
-def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> ProgramFile | None:
-    if header.is_program(file_path):
-        return ProgramFile.from_parent(parent, path=file_path)
-    return None
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> Generator[None, Any, Any]:
+    """Programs are ours alone: pytest would import one that is named on the command line, as a module with tests."""
+    found = yield
+    return [ProgramFile.from_parent(parent, path=file_path)] if header.is_program(file_path) else found
 
 
 @pytest.hookimpl(trylast=True)

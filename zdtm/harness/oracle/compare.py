@@ -27,11 +27,13 @@ class Difference:
 
 def differences(before: Picture, after: Picture, kinds: set[str]) -> list[Difference]:
     """Every fact of these kinds that is not the same in both."""
-    found = [item for item in _all(before, after) if item.kind in kinds]
+    found = [item for item in _facts(before, after) if item.kind in kinds]
+    if "memory" in kinds:
+        found += _memory(before, after)
     return sorted(found, key=lambda item: (item.owner, KINDS.index(item.kind)))
 
 
-def _all(before: Picture, after: Picture) -> Iterator[Difference]:
+def _facts(before: Picture, after: Picture) -> Iterator[Difference]:
     for pid in sorted(before.tasks.keys() | after.tasks.keys()):
         owner = f"task {pid}"
         old, new = before.tasks.get(pid), after.tasks.get(pid)
@@ -40,11 +42,14 @@ def _all(before: Picture, after: Picture) -> Iterator[Difference]:
             continue
         for kind in old.keys() | new.keys():
             yield from _changed(owner, kind, old.get(kind, {}), new.get(kind, {}))
-        if pid in before.pages and pid in after.pages:
-            for where, was, now in page_differences(before.pages[pid], after.pages[pid], after.vmas[pid], pid):
-                yield Difference(owner, "memory", where, was, now)
     for name in before.contents.keys() & after.contents.keys():
         yield from _changed(name, "contents", before.contents[name], after.contents[name])
+
+
+def _memory(before: Picture, after: Picture) -> Iterator[Difference]:
+    for pid in sorted(before.pages.keys() & after.pages.keys()):
+        for where, was, now in page_differences(before.pages[pid], after.pages[pid], after.vmas[pid], pid):
+            yield Difference(f"task {pid}", "memory", where, was, now)
 
 
 def _changed(owner: str, kind: str, old: dict[str, str], new: dict[str, str]) -> Iterator[Difference]:

@@ -130,10 +130,12 @@ def _is_the_files(pid: int, vmas: list[Vma], address: int, total: int) -> bool:
 
 def _changed_bytes(old: bytes, new: bytes) -> list[int]:
     """Offsets of bytes that differ, but for those the kernel writes by itself: see _is_rseq."""
-    changed = [offset for offset in range(PAGE) if old[offset] != new[offset]]
-    areas = {offset // RSEQ_SIZE * RSEQ_SIZE for offset in changed}
-    forgiven = {area for area in areas if _is_rseq(old, area) and _is_rseq(new, area)}
-    return [offset for offset in changed if offset // RSEQ_SIZE * RSEQ_SIZE not in forgiven]
+    changed = []
+    for area in range(0, PAGE, RSEQ_SIZE):
+        was, now = old[area : area + RSEQ_SIZE], new[area : area + RSEQ_SIZE]
+        if was != now and not (_is_rseq(old, area) and _is_rseq(new, area)):
+            changed += [area + offset for offset in range(RSEQ_SIZE) if was[offset] != now[offset]]
+    return changed
 
 
 def _is_rseq(page: bytes, offset: int) -> bool:

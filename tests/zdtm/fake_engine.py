@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Not an engine: "dump" notes how a program was started, "restore" starts it again with its old pid.
+
+Enough for the harness to go through its modes, and misbehaviour can be ordered before the verb:
+
+    fake_engine.py [FAULT...] dump|restore OPTIONS
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+READY_SECONDS = 20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("words", nargs="+")
+    parser.add_argument("-t", type=int)
+    parser.add_argument("-D", type=Path, required=True)
+    parser.add_argument("-o")
+    parser.add_argument("-v4", action="store_true")
+    parser.add_argument("-d", action="store_true")
+    parser.add_argument("--pidfile", type=Path)
+    parser.add_argument("--leave-running", action="store_true")
+    options = parser.parse_args()
+    *faults, verb = options.words
+    if f"{verb}-fails" in faults:
+        (options.D / options.o).write_text("Error (fake.py:1): ordered to fail: pipe 7 is odd\n")
+        return 1
+    return dump(options, faults) if verb == "dump" else restore(options, faults)
+
+
+def dump(options: argparse.Namespace, faults: list[str]) -> int:
+    proc = Path(f"/proc/{options.t}")
+    state = {
+        "pid": options.t,
+        "command": proc.joinpath("cmdline").read_text().split("\0")[:-1],
+        "environment": proc.joinpath("environ").read_text().split("\0")[:-1],
+        "cwd": os.readlink(proc / "cwd"),
+        "out": os.readlink(proc / "fd/1"),
+    }
+    (options.D / "state.json").write_text(json.dumps(state))
+    if "dump-hangs" in faults:
+        time.sleep(1000)
+    if "dump-leaves-a-process" in faults:
+        subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL)
+    if "dump-kills-anyway" in faults or not (options.leave_running or "dump-kills-nobody" in faults):
+        os.kill(options.t, signal.SIGKILL)
+    return 0
+
+
+def restore(options: argparse.Namespace, faults: list[str]) -> int:
+    state = json.loads((options.D / "state.json").read_text())
+    Path("/proc/sys/kernel/ns_last_pid").write_text(str(state["pid"] - 1))
+    readies, size = Path(state["out"]).read_text().count("READY\n"), os.path.getsize(state["out"])
+    out = os.open(state["out"], os.O_WRONLY | os.O_APPEND)
+    pid = os.fork()
+    if pid == 0:
+        if "restore-changes-umask" in faults:
+            os.umask(0o77)
+        start_again(state, out)
+    assert pid == state["pid"], f"{pid} instead of {state['pid']}"
+    end = time.monotonic() + READY_SECONDS
+    while Path(state["out"]).read_text().count("READY\n") == readies:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+    # Unsay the second READY; the position is that of our descriptor too.
+    os.ftruncate(out, size)
+    os.lseek(out, size, os.SEEK_SET)
+    options.pidfile.write_text(str(pid + ("restore-lies-about-the-pid" in faults)))
+    return 0
+
+
+def start_again(state: dict[str, str], out: int) -> None:
+    os.setsid()
+    os.chdir(state["cwd"])
+    for number in (1, 2):
+        os.dup2(out, number)
+    os.closerange(3, 100)
+    environment = dict(line.split("=", 1) for line in state["environment"])
+    for signo in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(signo, signal.SIG_DFL)
+    os.execve(state["command"][0], list(state["command"]), environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
