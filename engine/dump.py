@@ -34,6 +34,18 @@ if TYPE_CHECKING:
 Message = Any
 
 _IMG_VERSION = 2
+_MESSAGES = (
+    "core_entry",
+    "file_entry",
+    "fs_entry",
+    "inventory_entry",
+    "mm_entry",
+    "pagemap_head",
+    "pstree_entry",
+    "remap_file_path_entry",
+    "seccomp_entry",
+    "stats_entry",
+)
 _POST_DUMP_FAILED = 255
 _EBADRQC = 56
 
@@ -48,6 +60,7 @@ def run(opts: Options) -> int:
         status = 0
         if opts.tree is None:
             raise CrError("dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
+        _load_what_is_needed()
         tree = FrozenTree(opts.tree, opts.timeout)
         with stats.timing("freezing_time"):
             frozen = tree.__enter__()
@@ -64,6 +77,21 @@ def run(opts: Options) -> int:
         stats.write(opts)
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
     return status
+
+
+def _load_what_is_needed() -> None:
+    """Import while the tree still runs, not while it waits."""
+    import engine.images.pagemap
+    import engine.objects.memfd
+    import engine.objects.regular  # noqa: F401
+    from engine.images.schema import message
+    from engine.kernel.cpuid import xsave_components
+    from engine.kernel.pagemap import can_scan
+
+    for name in _MESSAGES:
+        message(name)()
+    xsave_components()
+    can_scan()
 
 
 def _leave(frozen: FrozenTree, opts: Options, status: int) -> None:

@@ -32,12 +32,12 @@ def subject(tmp_path: Path) -> Iterator[Subject]:
 
 
 def _dump(subject: Subject, images: Path, *options: str) -> Callable[[], int]:
-    words = ["dump", "-t", str(subject.pid), "-D", str(images), "--link-remap", "-v4", "-o", "dump.log", *options]
+    words = ["crucible", "dump", "-t", str(subject.pid), "-D", str(images), "--link-remap", "-v4", "-o", "dump.log", *options]
     return lambda: engine.cli.main(words)
 
 
 def _restore(images: Path) -> Callable[[], int]:
-    return lambda: engine.cli.main(["restore", "-D", str(images), "-d", "-v4", "-o", "restore.log"])
+    return lambda: engine.cli.main(["crucible", "restore", "-D", str(images), "-d", "-v4", "-o", "restore.log"])
 
 
 def _fresh(images: Path) -> None:
@@ -50,6 +50,8 @@ def _fresh(images: Path) -> None:
 def test_dump(subject: Subject, tmp_path: Path, kill: bool, shard: int) -> None:
     """-R, so that a step after which the dump succeeds all the same leaves the tree running, too."""
     images = tmp_path / "images"
+    _fresh(images)
+    assert _dump(subject, images, "-R")() == 0, "the warm-up, after which nothing is left to be imported"
     _fresh(images)
     whole = stepper.run(_dump(subject, images, "-R"), 0, kill)
     assert whole.succeeded, (images / "dump.log").read_text()[-2000:]
