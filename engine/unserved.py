@@ -26,10 +26,9 @@ UNSERVED = {
     "enable_external_masters": "mounts with a master outside",
     "enable_external_sharing": "mounts shared with the outside",
     "enable_fs": "unknown file systems",
-    "external": "external resources",
+    "ext_unix_sk": "unix sockets with a peer outside",
     "force_irmap": "looking for the paths of watched files",
     "freeze_cgroup": "freezing by a control group",
-    "inherit_fd": "inherited descriptors",
     "irmap_scan_path": "looking for the paths of watched files",
     "join_ns": "joining namespaces",
     "lazy_pages": "lazy restore of memory",
@@ -42,18 +41,27 @@ UNSERVED = {
     "skip_in_flight": "dropping half-open TCP connections",
     "skip_mnt": "leaving out mounts",
     "stream": "image streamers",
+    "tcp_established": "connected TCP sockets",
     "tls": "encrypted page servers",
     "track_mem": "tracking of changed memory",
+}
+
+# Kinds of --external, --veth-pair and --ext-mount-map
+UNSERVED_EXTERNAL = {
+    "dev": "devices of mounts",
+    "macvlan": "network devices",
+    "mnt": "mounts",
+    "net": "network namespaces",
+    "netdev": "network devices",
+    "pid": "pid namespaces",
+    "veth": "network devices",
 }
 
 # attribute: why it makes no difference
 HARMLESS = {
     "address": "belongs to --page-server",
-    "cpu_cap": "a subset of the features is always compared",
     "deprecated": "nothing obsolete is refused",
     "evasive_devices": "device nodes are found by number",
-    "file_validation": "size and mode are always compared",
-    "ghost_fiemap": "data of deleted files is found by SEEK_DATA",
     "libdir": "there are no plugins",
     "log_pid": "one process restores all tasks and writes one log",
     "manage_cgroups": "tasks stay in the control group of the restorer",
@@ -77,4 +85,8 @@ def refuse_unserved(opts: Options) -> None:
     for attribute, wish in UNSERVED.items():
         if attribute in opts.given and getattr(opts, attribute) not in (False, [], None):
             problems.add(f"--{attribute.replace('_', '-')} ({wish}) is not supported by this engine")
+    for item in opts.external:
+        wish = UNSERVED_EXTERNAL.get(item.partition("[")[0])
+        if wish is not None:
+            problems.add(f"--external {item} (external {wish}) is not supported by this engine")
     problems.raise_if_any(opts.command)

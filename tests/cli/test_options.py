@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from engine import option_values as values
@@ -20,14 +22,7 @@ def test_there_are_as_many_options_as_criu_has() -> None:
 def test_letters_are_those_of_criu() -> None:
     colons = {NONE: "", OPTIONAL: "::"}
     ours = {option.short + colons.get(option.arg, ":") for option in OPTIONS.values() if option.short}
-    theirs = set()
-    for char in SHORT:
-        if char == ":":
-            theirs.remove(last)
-            last += ":"
-        else:
-            last = char
-        theirs.add(last)
+    theirs = set(re.findall("[a-zA-Z]:*", SHORT))
     assert ours == theirs
 
 
