@@ -18,7 +18,7 @@ from zdtm.harness import host
 from zdtm.harness.header import Program
 from zdtm.harness.init import Init, descendants, died_how
 from zdtm.harness.oracle.compare import as_text, differences
-from zdtm.harness.oracle.picture import KINDS, STEADY_KINDS, Picture, take
+from zdtm.harness.oracle.picture import KINDS, STEADY_KINDS, Picture, take, wait_until_quiet
 from zdtm.harness.oracle.stir import interrupt_tree
 from zdtm.harness.workcopy import WorkCopy
 
@@ -199,6 +199,8 @@ class Run:
         """Of the tree as it stands before the first dump."""
         with self._timed("oracle"), _told_by_oracle():
             if not self.program.in_transition:
+                # READY is said a moment before the program is in the call that it waits in.
+                wait_until_quiet(self.root)
                 interrupt_tree(self.root)
             return take(self.root, self.kinds)
 

@@ -13,9 +13,15 @@ from collections.abc import Callable
 
 DELETED = " (deleted)"
 NUMBERED = re.compile(r"(\w+):\[\d+\]$")
-PROC_DEVICE = os.stat("/proc").st_dev
-MEMFD_OF_SHARED_MEMORY = "/memfd:/dev/zero"
-"""Anonymous shared memory that a checkpoint turned into a memfd; nothing but this name tells."""
+RENAMED = (
+    # Anonymous shared memory that a checkpoint turned into a memfd; nothing but this name tells.
+    (re.compile(r"^/memfd:/dev/zero"), "/dev/zero"),
+    # An unlinked file whose name belongs to another file now can only come back under a name beside it.
+    (re.compile(r"\.cr\.[0-9a-f]+\.ghost$"), ""),
+    # A file made with O_TMPFILE never had a name; its inode number stands for one.
+    (re.compile(r"/#\d+$"), "/#"),
+)
+"""What the link of an unlinked file says and what it stands for."""
 
 
 def opener(path: str) -> Callable[[], int]:
@@ -28,6 +34,7 @@ class Names:
 
     def __init__(self) -> None:
         self._names: dict[tuple[int, int], str] = {}
+        self._proc_device = os.stat("/proc").st_dev
         self.unlinked: dict[str, Callable[[], int]] = {}
         """name -> function that opens it for reading, of regular files that live only through their users"""
 
@@ -44,11 +51,13 @@ class Names:
             return self._names.setdefault(identity, f"{numbered[1]} of {holder}")
         if link.startswith("anon_inode:") or numbered:
             return link
-        if status.st_dev == PROC_DEVICE or status.st_nlink > 0:
-            place = "" if status.st_dev == PROC_DEVICE else f" (inode {status.st_dev:x}:{status.st_ino})"
+        if status.st_dev == self._proc_device or status.st_nlink > 0:
+            place = "" if status.st_dev == self._proc_device else f" (inode {status.st_dev:x}:{status.st_ino})"
             return link + place
-        link = link.replace(MEMFD_OF_SHARED_MEMORY, "/dev/zero")
-        name = self._names.setdefault(identity, f"{link.removesuffix(DELETED)} of {holder}, unlinked")
+        path = link.removesuffix(DELETED)
+        for pattern, stands_for in RENAMED:
+            path = pattern.sub(stands_for, path)
+        name = self._names.setdefault(identity, f"{path} of {holder}, unlinked")
         if stat.S_ISREG(status.st_mode):
             self.unlinked.setdefault(name, open_it)
         return name

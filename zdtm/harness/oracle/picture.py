@@ -50,7 +50,7 @@ def take(root: int, kinds: set[str], before: Picture | None = None) -> Picture:
     before  an earlier picture this one will be compared with: pages it has are read here too
     """
     if kinds - set(STEADY_KINDS):
-        _wait_until_quiet(root)
+        wait_until_quiet(root)
     picture = Picture({pid: task_facts(pid) for pid in sorted(descendants(root))})
     living = [pid for pid in picture.tasks if not is_zombie(pid)]
     names = Names()
@@ -64,7 +64,7 @@ def take(root: int, kinds: set[str], before: Picture | None = None) -> Picture:
     return picture
 
 
-def _wait_until_quiet(root: int) -> None:
+def wait_until_quiet(root: int) -> None:
     """Wait until every thread sleeps and none has been switched to for a while.
 
     READY is said just before the program goes to sleep, and after a restore tasks run up to where they waited.
