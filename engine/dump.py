@@ -11,12 +11,13 @@ import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from engine import log
+from engine import cpuinfo, log
 from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
 from engine.errors import CrError
 from engine.images.directory import ImageDir
 from engine.objects.table import DumpedTables
+from engine.option_values import CPU_CAP_IMAGE
 from engine.stats import DumpStats
 from engine.tape.tape import Tape
 from engine.tape.visit import SCRATCH_SIZE, Visit, find_cave
@@ -135,6 +136,8 @@ def _dump(ctx: DumpContext) -> None:
         for thread in task.threads:
             ctx.images.write("CORE", thread.core, thread.tid)
     core.write_shared(ctx)
+    if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
+        cpuinfo.write(ctx.images)
     _write_inventory(ctx)
 
 

@@ -11,12 +11,13 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from engine import log
+from engine import cpuinfo, log
 from engine.action_scripts import ActionScripts
 from engine.errors import CrError
 from engine.images.directory import ImageDir
 from engine.kernel import ptrace
 from engine.objects import table
+from engine.option_values import CPU_CAP_IMAGE
 from engine.restore_context import RestoreContext
 from engine.stats import RestoreStats
 from engine.tape.stub import (
@@ -92,6 +93,11 @@ class Restore:
         inventory = ctx.images.read_one("INVENTORY")
         if inventory.img_version not in _IMG_VERSIONS or not inventory.fdinfo_per_id:
             raise CrError(f"inventory.img: images of version {inventory.img_version} are not known to this engine")
+        if inventory.tcp_close and not ctx.opts.tcp_close:
+            ctx.problems.add("the dump dropped TCP connections", remedy="use --tcp-close")
+        if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
+            for reason in cpuinfo.check_cpu(ctx.images, ctx.opts.cpu_cap):
+                ctx.problems.add(reason)
         self.root = pstree.read(ctx)
         living = [task for task in ctx.tasks if task.ids is not None]
         for task in living:
