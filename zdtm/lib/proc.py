@@ -36,6 +36,12 @@ def status(pid: int | str) -> dict[str, str]:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
+def children(pid: int) -> list[int]:
+    """Those of its main thread, zombies included."""
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(word) for word in file.read().split()]
+
+
 def fdinfo(fd: int) -> dict[str, str]:
     """/proc/self/fdinfo/FD: field -> value. Of a field that is repeated (tfd), the last one."""
     return {name: value.strip() for name, _, value in (line.partition(":") for line in fdinfo_lines(fd))}
@@ -44,6 +50,12 @@ def fdinfo(fd: int) -> dict[str, str]:
 def fdinfo_lines(fd: int) -> list[str]:
     with open(f"/proc/self/fdinfo/{fd}") as file:
         return file.read().splitlines()
+
+
+def locks(fd: int) -> list[str]:
+    """Locks and leases of a descriptor: kind, type, owner's pid, device and inode, range. Without their numbers."""
+    lines = (line.split() for line in fdinfo_lines(fd) if line.startswith("lock:"))
+    return sorted(" ".join(words[2:]) for words in lines)
 
 
 def open_fds() -> list[int]:
