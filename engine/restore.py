@@ -17,6 +17,7 @@ from engine.errors import CrError
 from engine.images.directory import ImageDir
 from engine.kernel import ptrace
 from engine.objects import table
+from engine.objects.restored_remap import RestoredRemaps
 from engine.option_values import CPU_CAP_IMAGE
 from engine.restore_context import RestoreContext
 from engine.stats import RestoreStats
@@ -117,7 +118,7 @@ class Restore:
             vdso.check(task, ctx, running)
         table.check(ctx)
         ctx.problems.raise_if_any("restore")
-        self.plan = births.Plan(self.root, ctx.tasks)
+        self.plan = births.Plan(self.root, ctx.tasks, ctx.part(RestoredRemaps).dead_pids)
         self.spaces = {task.pid: AddressSpace(task, ctx) for task in living}
 
     # The stages
@@ -209,6 +210,8 @@ class Restore:
         handed_out: set[int] = set()
         finished: set[int] = set()
         living = [task for task in self.ctx.tasks if task.ids is not None]
+        for task in living:
+            fs.restore(task, self.ctx, self.channel)
         for task in living:
             if task.ids.files_id not in handed_out:
                 handed_out.add(task.ids.files_id)

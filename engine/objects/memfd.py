@@ -21,6 +21,7 @@ from engine.kernel.names import file_system_type
 from engine.objects import memfd_pages
 from engine.objects.base import FileKind
 from engine.objects.paths import DELETED, inherited, reopen
+from engine.objects.status_flags import set_flags
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -37,8 +38,6 @@ _HUGETLBFS_MAGIC = 0x958458F6
 _MFD_HUGETLB, _MFD_EXEC, _HUGE_SHIFT = 4, 0x10, 26
 _MFD_HUGE_BITS = _MFD_HUGETLB | 0x3F << _HUGE_SHIFT
 _F_SEAL_SEAL, _F_SEAL_WRITE = 1, 8
-_FASYNC = 0o20000
-_SETFL = os.O_APPEND | _FASYNC | os.O_NONBLOCK | os.O_NOATIME
 
 
 class Memfd(FileKind):
@@ -72,7 +71,7 @@ class Memfd(FileKind):
         access = os.O_PATH | os.O_NOFOLLOW if entry.flags & os.O_PATH else os.O_ACCMODE
         fd = reopen(memfds.fd(entry.inode_id), entry.flags & access & ~os.O_NOFOLLOW)
         if not entry.flags & os.O_PATH:
-            fcntl.fcntl(fd, fcntl.F_SETFL, entry.flags & _SETFL)
+            set_flags(fd, entry.flags)
             os.lseek(fd, entry.pos, os.SEEK_SET)
         return fd
 

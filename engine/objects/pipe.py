@@ -19,6 +19,7 @@ from engine.kernel.libc import MACHINE
 from engine.objects import pipe_data
 from engine.objects.base import FileKind
 from engine.objects.paths import inherited, reopen
+from engine.objects.status_flags import SETTABLE
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -27,11 +28,8 @@ if TYPE_CHECKING:
 
 Message = Any
 
-FASYNC = 0o20000
 _O_LARGEFILE = 0o400000 if MACHINE == "aarch64" else 0o100000
 """As the kernel shows it for everything that was opened by a path, and not for what pipe(2) returned."""
-_OPEN_FLAGS = os.O_ACCMODE | os.O_NONBLOCK | os.O_DIRECT
-_SETFL = os.O_NONBLOCK | os.O_DIRECT | FASYNC
 
 
 class Pipe(FileKind):
@@ -132,8 +130,8 @@ class _RestoredPipes:
             if not end.flags & _O_LARGEFILE and end.flags & os.O_ACCMODE in free:
                 fd = free.pop(end.flags & os.O_ACCMODE)
             else:
-                fd = reopen(read_end, end.flags & _OPEN_FLAGS)
-            fcntl.fcntl(fd, fcntl.F_SETFL, end.flags & _SETFL)
+                fd = reopen(read_end, end.flags & os.O_ACCMODE)
+            fcntl.fcntl(fd, fcntl.F_SETFL, end.flags & SETTABLE)
             self._made[end.id] = fd
         for fd in free.values():
             os.close(fd)

@@ -20,6 +20,7 @@ from engine.objects.locks import DumpedLocks
 from engine.objects.paths import inherited, open_name, problem_of, reopen, stat_name
 from engine.objects.remap import DumpedRemaps, Target, Unreachable, mnt_id_of
 from engine.objects.restored_remap import RestoredRemaps
+from engine.objects.status_flags import O_ASYNC, SETTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -38,9 +39,7 @@ _NO_SEEK = (1 << 64) - 1
 _ACTS_ON_READ = {"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "devpts"}
 """File systems whose files do something when they are read: they are not looked into for a build id."""
 
-FASYNC = 0o20000
 _OPEN_ONCE = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC
-_SETFL = os.O_APPEND | FASYNC | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
 _PROC_PID = re.compile(r"/proc/(\d+)(?:/|$)")
 
 
@@ -152,13 +151,13 @@ def describe_path(ctx: DumpContext, target: Target, file_id: int, flags: int = 0
 def _build_id_words(fd: int, leased: Container[int] = ()) -> list[int]:
     """The build id of an executable or library as the image has it, empty for all other files.
 
-    leased  inode numbers of files that tasks have leases on: opening one, as must be done with a descriptor that was
-            not opened for reading, would break the lease
+    leased  inode numbers of files that tasks have leases on: opening one, as must be done with a descriptor that is
+            not fit for reading, would break the lease
     """
     from engine.kernel.elf import read_build_id
 
     flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    if not flags & os.O_PATH and flags & os.O_ACCMODE != os.O_WRONLY:
+    if not flags & (os.O_PATH | os.O_DIRECT) and flags & os.O_ACCMODE != os.O_WRONLY:
         build_id = read_build_id(fd)
     elif os.fstat(fd).st_ino in leased:
         return []
@@ -241,8 +240,8 @@ def open_entry(entry: Message, flags: int, ctx: RestoreContext) -> int:
     name = get_text(entry.name)
     flags &= ~_OPEN_ONCE
     remaps = ctx.part(RestoredRemaps)
-    # FASYNC in open(2) would set the flag without its effect. O_NONBLOCK: no lease of a third party shall stop us.
-    how = flags & ~FASYNC | os.O_NOCTTY | os.O_NONBLOCK
+    # O_ASYNC in open(2) would set the flag without its effect. O_NONBLOCK: no lease of a third party shall stop us.
+    how = flags & ~O_ASYNC | os.O_NOCTTY | os.O_NONBLOCK
     try:
         if entry.id in remaps:
             fd = remaps.open(entry.id, how)
@@ -251,7 +250,7 @@ def open_entry(entry: Message, flags: int, ctx: RestoreContext) -> int:
         else:
             fd = open_name(name, how)
         if not flags & os.O_PATH:
-            fcntl.fcntl(fd, fcntl.F_SETFL, flags & _SETFL)
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags & SETTABLE)
     except OSError as error:
         raise CrError(f"{name}: can't be opened as it was: {error.strerror}") from error
     return fd

@@ -79,6 +79,10 @@ class RestoredRemaps:
     def check(self) -> None:
         """Add to the problems what would stand in the way: names that can't be, images and links that are missing."""
         problems = self._ctx.problems
+        for pid in self.dead_pids:
+            if os.path.exists(f"/proc/{pid}") or any(task.pid == pid for task in self._ctx.tasks):
+                what = f"pid {pid} is in use, but a file below /proc/{pid} of a dead task has to be opened"
+                problems.add(what, remedy="end the process that has it", cr_errno=errno.EEXIST)
         for ghost_id, users in self._ghost_users.items():
             ghost.read(self._ctx.images, ghost_id)
             for name in map(self._name, users):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from engine.objects.base import OpenFile
 
-_O_ASYNC = 0o20000
-_SETTABLE = os.O_APPEND | _O_ASYNC | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
+O_ASYNC = 0o20000
+SETTABLE = os.O_APPEND | O_ASYNC | os.O_NONBLOCK | os.O_DIRECT | os.O_NOATIME
 
 
 def flags_of(file: OpenFile) -> int:
@@ -20,5 +20,5 @@ def flags_of(file: OpenFile) -> int:
 
 def set_flags(fd: int, flags: int) -> None:
     """Give a new description the flags of an image, as far as they can be changed."""
-    if flags & _SETTABLE:
-        fcntl.fcntl(fd, fcntl.F_SETFL, flags & _SETTABLE)
+    if flags & SETTABLE:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags & SETTABLE)

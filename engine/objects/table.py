@@ -16,15 +16,18 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
-from engine.kernel.kcmp import KCMP_FILE, kcmp
+from engine.kernel.kcmp import EQUAL, GREATER, KCMP_FILE, kcmp
 from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_fdinfo import read_fdinfo
 from engine.kernel.procfs import list_fds
 from engine.objects import KINDS, fown
 from engine.objects.base import OpenFile
+from engine.objects.locks import DumpedLocks, RestoredLocks
 from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from engine.dump_context import DumpContext
     from engine.restore_context import RestoreContext, RestoredTask
     from engine.tape.stub import Stub
@@ -44,12 +47,14 @@ class DumpedTables:
     def __init__(self, ctx: DumpContext) -> None:
         self._ctx = ctx
         self._tables: dict[int, list[tuple[int, bool, OpenFile]]] = {}
+        self._files_ids: dict[int, int] = {}
         self._sorted: dict[tuple[int, ...], list[OpenFile]] = {}
         self._own_pid = os.getpid()
         ctx.table = self
 
     def collect(self, task: Task, files_id: int) -> None:
         """Read a task's table, unless it shares one that was read already."""
+        self._files_ids[task.pid] = files_id
         if files_id in self._tables:
             return
         table = self._tables[files_id] = []
@@ -69,26 +74,38 @@ class DumpedTables:
     def _identify(self, file: OpenFile) -> OpenFile:
         """The known description that this one is, or this one, which is known from now on."""
         known = self._sorted.setdefault((file.stat.st_dev, file.stat.st_ino), [])
-        low, high = 0, len(known)
-        while low < high:
-            middle = (low + high) // 2
-            order = kcmp(self._own_pid, self._own_pid, KCMP_FILE, file.copy, known[middle].copy)
-            if order == 0:
-                os.close(file.copy)
-                return known[middle]
-            if order == 1:
-                high = middle
-            else:
-                low = middle + 1
-        known.insert(low, file)
+        place, same = _bisect(known, lambda fd: kcmp(self._own_pid, self._own_pid, KCMP_FILE, fd, file.copy))
+        if same:
+            os.close(file.copy)
+            return known[place]
+        known.insert(place, file)
         file.kind = next(kind for kind in KINDS if kind.recognise(file))
         self._ctx.files.append(file)
         return file
+
+    def find(self, dev: int, ino: int, compare: Callable[[int], int]) -> OpenFile | None:
+        """The known description on this inode for which compare(copy) says EQUAL, in the order of kcmp."""
+        known = self._sorted.get((dev, ino), [])
+        place, same = _bisect(known, compare)
+        return known[place] if same else None
+
+    def number_of(self, task: Task, file: OpenFile, preferred: int) -> int | None:
+        """A descriptor of a description in a task's table, the preferred one if that is one; None if it has none."""
+        numbers = [number for number, _, held in self._tables[self._files_ids[task.pid]] if held is file]
+        return preferred if preferred in numbers else min(numbers, default=None)
+
+    def descriptors(self) -> Iterator[tuple[Task, int, int, OpenFile]]:
+        """Every descriptor of every table once: (the first task with the table, files_id, number, description)."""
+        owners = {self._files_ids[task.pid]: task for task in reversed(self._ctx.tasks) if task.pid in self._files_ids}
+        for files_id, table in self._tables.items():
+            for number, _, file in table:
+                yield owners[files_id], files_id, number, file
 
     def refuse(self) -> None:
         """Let every kind say what stands against its descriptions."""
         for file in self._ctx.files:
             file.kind.refuse(file, self._ctx)
+        self._ctx.part(DumpedLocks).refuse()
 
     def describe(self) -> None:
         """Make the message of every description. Kinds may adopt more while this goes on: files in flight."""
@@ -108,6 +125,7 @@ class DumpedTables:
 
         for kind in KINDS:
             kind.finish_dump(self._ctx)
+        self._ctx.part(DumpedLocks).write()
         self._ctx.images.write("FILES", sorted(self._ctx.entries, key=lambda entry: int(entry.id)))
         for files_id, table in self._tables.items():
             entries = [
@@ -122,6 +140,21 @@ class DumpedTables:
         """Give back the copies."""
         for file in self._ctx.files:
             os.close(file.copy)
+
+
+def _bisect(known: list[OpenFile], compare: Callable[[int], int]) -> tuple[int, bool]:
+    """Where in a sorted list a description belongs, and whether it is there. compare: see DumpedTables.find()."""
+    low, high = 0, len(known)
+    while low < high:
+        middle = (low + high) // 2
+        order = compare(known[middle].copy)
+        if order == EQUAL:
+            return middle, True
+        if order == GREATER:
+            high = middle
+        else:
+            low = middle + 1
+    return low, False
 
 
 # Restore
@@ -153,6 +186,7 @@ def check(ctx: RestoreContext) -> None:
     for file_id in ctx.entries:
         kind, message = ctx.submessage(file_id)
         kind.check(message, ctx)
+    ctx.part(RestoredLocks).check()
 
 
 def channel_number(ctx: RestoreContext) -> int:
@@ -186,8 +220,9 @@ class Channel:
         self.engine_end, self.stub_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.number = number
 
-    def send(self, stub: Stub, fds: list[int]) -> None:
-        """Give a stub copies of our descriptors. They get its lowest free numbers, in order."""
+    def send(self, stub: Stub, fds: list[int]) -> list[int]:
+        """Give a stub copies of our descriptors: its lowest free numbers, in order, which are returned."""
+        numbers: list[int] = []
         for first in range(0, len(fds), _SCM_MAX_FD):
             batch = fds[first : first + _SCM_MAX_FD]
             tape = Tape()
@@ -201,6 +236,8 @@ class Channel:
             length, *_ = struct.unpack_from("<Q", control.content)
             if length != control_size:
                 raise CrError(f"task {stub.tid}: has no free descriptor to be given a file (raise RLIMIT_NOFILE)")
+            numbers += struct.unpack_from(f"<{len(batch)}i", control.content, 16)
+        return numbers
 
     def close(self) -> None:
         self.engine_end.close()
@@ -232,4 +269,6 @@ def finish_in_task(task: RestoredTask, ctx: RestoreContext, done: set[int]) -> N
         done.add(entry.id)
         kind, message = ctx.submessage(entry.id)
         kind.in_task(message, entry.fd, task, tape, ctx)
+    verify_locks = ctx.part(RestoredLocks).in_task(task, tape)
     task.stub.run(tape)
+    verify_locks()

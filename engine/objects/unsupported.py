@@ -29,7 +29,9 @@ _ANONYMOUS = {
     "kvm-vcpu": "a KVM virtual processor",
     "sync_file": "a sync file",
 }
-_FAMILIES = {1: "unix", 2: "TCP/IP", 10: "TCP/IPv6", 16: "netlink", 17: "packet", 38: "kernel crypto", 40: "vsock", 44: "XDP"}
+_FAMILIES = {
+    1: "unix", 2: "TCP/IP", 10: "TCP/IPv6", 16: "netlink", 17: "packet", 38: "kernel crypto", 40: "vsock", 44: "XDP",
+}  # fmt: skip
 _SOL_SOCKET, _SO_DOMAIN = 1, 39
 
 

@@ -66,7 +66,8 @@ class Plan:
     Raises CrError for sessions that no order of births gives.
     """
 
-    def __init__(self, root: RestoredTask, tasks: list[RestoredTask]) -> None:
+    def __init__(self, root: RestoredTask, tasks: list[RestoredTask], dead_pids: set[int]) -> None:
+        """dead_pids: of tasks that are dead, but whose files in /proc are open. They get helpers too."""
         self.root = root
         self.steps: list[Step] = []
         self.helpers: list[tuple[RestoredTask, RestoredTask]] = []
@@ -78,6 +79,10 @@ class Plan:
         self._birth(root, self._wanted[root.pid] or -1)
         self._run()
         self._make_group_leaders(tasks)
+        for pid in sorted(dead_pids - self._pids):
+            helper = self._helper(pid, root)
+            self._clone(root, helper)
+            self.helpers.append((helper, root))
 
     def _birth_sessions(self, tasks: list[RestoredTask]) -> dict[int, int]:
         """The session each task must be born in, 0 where it does not matter. Children before parents."""

@@ -6,11 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel.proc_status import read_status
+from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
+    from engine.objects.table import Channel
     from engine.restore_context import RestoreContext, RestoredTask
-    from engine.tape.tape import Tape
     from engine.task.tree import Task
 
 Message = Any
@@ -38,16 +39,28 @@ def _directory(ctx: DumpContext, task: Task, name: str) -> int:
         os.close(fd)
 
 
-def restore(tape: Tape, task: RestoredTask, cwd: int, root: int) -> None:
-    """Change to the directories behind the task's descriptors `cwd` and `root`. umask stays 0 until files are done.
+def restore(task: RestoredTask, ctx: RestoreContext, channel: Channel) -> None:
+    """Change to the task's directories. All tasks exist: one may be in /proc/PID of another. Its descriptor table is
+    still empty. umask stays 0 until files are done.
 
     chroot(2) takes a path: the root is entered first and "." made the root.
     """
+    fds = []
+    for file_id in (task.fs.cwd_id, task.fs.root_id):
+        kind, message = ctx.submessage(file_id)
+        fds.append(kind.open_mapped(message, os.O_RDONLY, ctx))
+    channel.send(task.stub, fds)
+    for fd in fds:
+        os.close(fd)
+    cwd, root = 0, 1
+    tape = Tape()
     tape.call("fchdir", root)
     tape.call("chroot", tape.buffer(b".\0"))
     tape.call("fchdir", cwd)
+    tape.call("close_range", cwd, root, 0)
     if task.fs.HasField("umask"):
         tape.call("umask", task.fs.umask)
+    task.stub.run(tape)
 
 
 def check(task: RestoredTask, ctx: RestoreContext) -> None:

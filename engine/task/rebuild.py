@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.images.pagemap import PageReader
 from engine.tape.stub import STUB_SIZE
 from engine.tape.tape import Tape
-from engine.task import fs, mm, pages
+from engine.task import mm, pages
 from engine.task import vma as vmas
 from engine.task.pages import Segment
 
@@ -74,7 +74,6 @@ class AddressSpace:
             if number % _MAPPINGS_PER_TAPE == 0:
                 stub.run(tape)
                 tape = Tape()
-        fs.restore(tape, self.task, files.cwd, files.root)
         stub.run(tape)
         for fd in dict.fromkeys(segment.fd for segment in write):
             own = [segment for segment in write if segment.fd == fd]
@@ -137,8 +136,6 @@ class _Files:
         self.fds: list[int] = []
         self._opened: dict[tuple[int, int], int] = {}
         self.exe = self._open(ctx, task.mm.exe_file_id, os.O_RDONLY)
-        self.cwd = self._open(ctx, task.fs.cwd_id, os.O_RDONLY)
-        self.root = self._open(ctx, task.fs.root_id, os.O_RDONLY)
         for entry in new:
             if entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
                 self._open(ctx, entry.shmid, entry.fdflags)
