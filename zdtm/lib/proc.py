@@ -22,12 +22,24 @@ class Stat(NamedTuple):
     sid: int
 
 
+class Family(NamedTuple):
+    """Where a task belongs. Unlike its state, this does not change while it waits."""
+
+    ppid: int
+    pgid: int
+    sid: int
+
+
 def stat(pid: int) -> Stat:
     """The name may hold spaces and brackets, so it ends at the last bracket."""
     with open(f"/proc/{pid}/stat") as file:
         before, _, after = file.read().rpartition(") ")
     state, ppid, pgid, sid = after.split()[:4]
     return Stat(before.partition("(")[2], state, int(ppid), int(pgid), int(sid))
+
+
+def family(pid: int) -> Family:
+    return Family(*stat(pid)[2:])
 
 
 def status(pid: int | str) -> dict[str, str]:

@@ -8,7 +8,7 @@ import os
 
 from zdtm.lib.family import Child, Dying, grow, release
 from zdtm.lib.gate import Gate
-from zdtm.lib.proc import stat
+from zdtm.lib.proc import family
 from zdtm.lib.program import check, equal, ready, run
 
 
@@ -23,11 +23,11 @@ def main() -> None:
             Dying(["group", Child([])]),
         ],
     )
-    before = {pid: stat(pid) for pid in members}
+    before = {pid: family(pid) for pid in members}
     leaders = {number for entry in before.values() for number in (entry.pgid, entry.sid)} - {os.getpid()}
     equal(len(leaders), 3, "number of leaders")
     ready()
-    equal({pid: stat(pid) for pid in members}, before, "parents, groups and sessions of the members")
+    equal({pid: family(pid) for pid in members}, before, "parents, groups and sessions of the members")
     for leader in leaders:
         check(not os.path.exists(f"/proc/{leader}"), f"the dead leader {leader} is there again")
     release(gate)

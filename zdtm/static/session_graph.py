@@ -8,7 +8,7 @@ flavours: h
 
 from zdtm.lib.family import Child, Dying, Recipe, Sibling, grow, release
 from zdtm.lib.gate import Gate
-from zdtm.lib.proc import stat
+from zdtm.lib.proc import family
 from zdtm.lib.program import equal, ready, run
 
 RECIPE: Recipe = [
@@ -28,10 +28,10 @@ RECIPE: Recipe = [
 def main() -> None:
     gate = Gate()
     pids = grow(gate, RECIPE)
-    before = {pid: stat(pid) for pid in pids}
+    before = {pid: family(pid) for pid in pids}
     ready()
     for pid, expected in before.items():
-        equal(stat(pid), expected, f"parent, group and session of {pid}")
+        equal(family(pid), expected, f"parent, group and session of {pid}")
     release(gate)
 
 

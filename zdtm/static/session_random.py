@@ -8,7 +8,7 @@ from random import Random
 
 from zdtm.lib.family import Child, Dying, Recipe, Sibling, grow, release, settlers
 from zdtm.lib.gate import Gate
-from zdtm.lib.proc import stat
+from zdtm.lib.proc import family
 from zdtm.lib.program import check, equal, ready, run
 
 SEED = 11
@@ -40,11 +40,11 @@ def main() -> None:
         recipe.append(Child(random_recipe(random, 3)))
     gate = Gate()
     pids = grow(gate, recipe)
-    before = {pid: stat(pid) for pid in pids}
+    before = {pid: family(pid) for pid in pids}
     check(len({entry.sid for entry in before.values()} - set(before)) > 3, "too few sessions have lost their leaders")
     ready()
     for pid, expected in before.items():
-        equal(stat(pid), expected, f"parent, group and session of {pid}")
+        equal(family(pid), expected, f"parent, group and session of {pid}")
     release(gate)
 
 

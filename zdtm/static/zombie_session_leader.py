@@ -8,7 +8,7 @@ import os
 
 from zdtm.lib.family import grow, release
 from zdtm.lib.gate import Gate
-from zdtm.lib.proc import stat
+from zdtm.lib.proc import family, stat
 from zdtm.lib.program import child, equal, ready, run
 
 
@@ -25,11 +25,13 @@ def main() -> None:
     zombie = child(leader)
     members = gate.expect(2)
     os.waitid(os.P_PID, zombie, os.WEXITED | os.WNOWAIT)
-    before = {pid: stat(pid) for pid in (zombie, *members)}
-    for entry in before.values():
-        equal((entry.ppid, entry.pgid, entry.sid), (os.getpid(), zombie, zombie), "parent, group and session")
+    before = stat(zombie)
+    for pid in (zombie, *members):
+        equal(family(pid), (os.getpid(), zombie, zombie), "parent, group and session")
     ready()
-    equal({pid: stat(pid) for pid in before}, before, "the zombie leader and its members")
+    equal(stat(zombie), before, "name, state and family of the zombie leader")
+    for pid in members:
+        equal(family(pid), (os.getpid(), zombie, zombie), "parent, group and session of a member")
     equal(os.waitpid(zombie, 0), (zombie, 9 << 8), "pid and wait status of the zombie")
     equal([os.getsid(pid) for pid in members], [zombie] * 2, "session of the members when the leader is reaped")
     release(gate)
