@@ -59,19 +59,12 @@ def read_stat(pid: int, tid: int | None = None) -> Stat:
 
 
 def parse_stat(data: bytes) -> Stat:
-    # comm may hold spaces and parentheses, but no field after it does: it ends at the last ")".
+    # comm may hold anything, even newlines, but no field after it has a parenthesis: it ends at the last ")".
     start, end = data.index(b"("), data.rindex(b")")
     fields = data[end + 2 :].split()
     return Stat(
         int(data[:start]),
-        os.fsdecode(unescape_comm(data[start + 1 : end])),
+        os.fsdecode(data[start + 1 : end]),
         fields[0].decode("ascii"),
         *[int(fields[number - 3]) for number in _NUMBERS],
     )
-
-
-def unescape_comm(comm: bytes) -> bytes:
-    r"""Undo the kernel's escaping of a name (proc_task_name()): \n for a newline, \\ for a backslash."""
-    if b"\\" not in comm:
-        return comm
-    return b"\\".join(part.replace(b"\\n", b"\n") for part in comm.split(b"\\\\"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from engine.kernel.proc_stat import unescape_comm
 from engine.kernel.procfs import read
 
 
@@ -87,7 +86,7 @@ def parse_status(data: bytes) -> Status:
     queued, limit = fields[b"SigQ"].split(b"/")
     umask, thp, filters = fields.get(b"Umask"), fields.get(b"THP_enabled"), fields.get(b"Seccomp_filters")
     return Status(
-        name=os.fsdecode(unescape_comm(fields[b"Name"])),
+        name=os.fsdecode(_unescape(fields[b"Name"])),
         umask=None if umask is None else int(umask, 8),
         state=chr(fields[b"State"][0]),
         tgid=int(fields[b"Tgid"]),
@@ -121,3 +120,10 @@ def parse_status(data: bytes) -> Status:
         seccomp_filters=None if filters is None else int(filters),
         x86_thread_features=frozenset(fields.get(b"x86_Thread_features", b"").decode("ascii").split()),
     )
+
+
+def _unescape(comm: bytes) -> bytes:
+    r"""Undo the escaping of a name, which stat does not do: \n for a newline, \\ for a backslash."""
+    if b"\\" not in comm:
+        return comm
+    return b"\\".join(part.replace(b"\\n", b"\n") for part in comm.split(b"\\\\"))

@@ -10,7 +10,7 @@ import sys
 from typing import IO, Any, cast
 
 # What every subject may use. tell() reports facts to the test and waits until the test lets it go on.
-_PRELUDE = """
+_PRELUDE = '''
 import ctypes, json, mmap, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 libc.mmap.restype = ctypes.c_void_p
@@ -25,14 +25,24 @@ def check(result):
     return result
 
 def map(size, prot=3, flags=0x22, fd=-1, offset=0):
-    return check(libc.mmap(None, size, prot, flags, fd, offset))
+    """A mapping with a page before and behind it that keeps it from being merged with another one."""
+    PROT_EXEC, MAP_FIXED, MAP_HUGETLB = 4, 0x10, 0x40000
+    if flags & MAP_HUGETLB:
+        return check(libc.mmap(None, size, prot, flags, fd, offset))
+    room = check(libc.mmap(None, size + 2 * mmap.PAGESIZE, PROT_EXEC, 0x22, -1, 0))
+    return check(libc.mmap(room + mmap.PAGESIZE, size, prot, flags | MAP_FIXED, fd, offset))
+
+def wait_for_the_end():
+    """What a child of the subject does; it must not outlive the test."""
+    os.read(0, 1)
+    os._exit(0)
 
 def tell(**facts):
     print(json.dumps(facts), flush=True)
     if not sys.stdin.readline():
         sys.exit()
 
-"""
+'''
 
 
 class Subject:
@@ -60,7 +70,9 @@ class Subject:
 
     def _listen(self) -> dict[str, Any]:
         line = cast("IO[bytes]", self._process.stdout).readline()
-        assert line, "the subject has died"
+        if not line:
+            self.kill()
+            raise AssertionError("the subject has died; its traceback is in the captured output")
         return cast("dict[str, Any]", json.loads(line))
 
     def kill(self) -> None:
