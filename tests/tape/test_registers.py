@@ -1,0 +1,126 @@
+"""Registers of both architectures: layout, and what becomes of a system call that was interrupted."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.tape.arch import aarch64, x86_64
+
+MAX = (1 << 64) - 1
+WORDS = {"x86_64": 27, "aarch64": 34}
+ARCHITECTURES = pytest.mark.parametrize("arch", [x86_64, aarch64], ids=["x86_64", "aarch64"])
+RESTARTS = (512, 513, 514)  # ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND
+RESTART_BLOCK = 516
+RESTART_SYSCALL = 219
+POLL = 7
+
+
+@ARCHITECTURES
+@given(data=st.data())
+def test_round_trip(arch: Any, data: st.DataObject) -> None:
+    words = data.draw(st.lists(st.integers(0, MAX), min_size=WORDS[arch.NAME], max_size=WORDS[arch.NAME]))
+    content = struct.pack(f"<{len(words)}Q", *words)
+    assert arch.pack(arch.unpack(content)) == content
+
+
+def test_order_x86_64() -> None:
+    """struct user_regs_struct, sys/user.h."""
+    registers = x86_64.unpack(struct.pack("<27Q", *range(27)))
+    assert (registers["r15"], registers["bx"], registers["ax"], registers["di"]) == (0, 5, 10, 14)
+    assert (registers["orig_ax"], registers["ip"], registers["sp"], registers["gs"]) == (15, 16, 19, 26)
+
+
+def test_order_aarch64() -> None:
+    """struct user_pt_regs, asm/ptrace.h."""
+    registers = aarch64.unpack(struct.pack("<34Q", *range(34)))
+    assert (registers["x0"], registers["x30"], registers["sp"]) == (0, 30, 31)
+    assert (registers["pc"], registers["pstate"]) == (32, 33)
+
+
+@ARCHITECTURES
+def test_call(arch: Any) -> None:
+    """Number, arguments (negative ones too) and place of a system call; everything else stays."""
+    before = {name: 1000 + n for n, name in enumerate(arch.unpack(bytes(8 * WORDS[arch.NAME])))}
+    after = arch.calling(before, 0x4000, 9, 1, -1, 3, 4, 5, 6)
+    names = {
+        "x86_64": ("ip", "ax", "di", "si", "dx", "r10", "r8", "r9"),
+        "aarch64": ("pc", "x8", "x0", "x1", "x2", "x3", "x4", "x5"),
+    }[arch.NAME]
+    assert [after[name] for name in names] == [0x4000, 9, 1, MAX, 3, 4, 5, 6]
+    untouched = set(before) - {*names, "orig_ax"}
+    assert all(after[name] == before[name] for name in untouched)
+    assert before["sp"] == after["sp"]
+
+
+@ARCHITECTURES
+@pytest.mark.parametrize(("raw", "result"), [(0, 0), (5, 5), (-2 & MAX, -2), (1 << 63, -(1 << 63))])
+def test_result(arch: Any, raw: int, result: int) -> None:
+    registers = arch.unpack(bytes(8 * WORDS[arch.NAME]))
+    registers["ax" if arch is x86_64 else "x0"] = raw
+    assert arch.syscall_result(registers) == result
+
+
+def _stopped(error: int, nr: int = POLL) -> dict[str, int]:
+    registers = x86_64.unpack(bytes(8 * 27))
+    return dict(registers, ip=0x1002, orig_ax=nr, ax=-error & MAX)
+
+
+@pytest.mark.parametrize("error", RESTARTS)
+@pytest.mark.parametrize("made", [x86_64.for_image, x86_64.for_home], ids=["image", "home"])
+def test_interrupted_call_starts_again(made: Any, error: int) -> None:
+    registers = made(_stopped(error))
+    assert (registers["ip"], registers["ax"]) == (0x1000, POLL)
+
+
+def test_restart_block_is_lost_in_an_image() -> None:
+    registers = x86_64.for_image(_stopped(RESTART_BLOCK))
+    assert (registers["ip"], registers["ax"]) == (0x1002, -errno.EINTR & MAX)
+
+
+def test_restart_block_is_kept_at_home() -> None:
+    registers = x86_64.for_home(_stopped(RESTART_BLOCK))
+    assert (registers["ip"], registers["ax"]) == (0x1000, RESTART_SYSCALL)
+
+
+@pytest.mark.parametrize("made", [x86_64.for_image, x86_64.for_home], ids=["image", "home"])
+@pytest.mark.parametrize("error", [*RESTARTS, RESTART_BLOCK, errno.EINTR, 0])
+def test_no_call_is_none_to_restart(made: Any, error: int) -> None:
+    """orig_ax -1: in user mode, whatever ax looks like. The same for a call that has an ordinary result."""
+    outside = dict(_stopped(error), orig_ax=MAX)
+    assert made(outside) == outside
+    if error in (errno.EINTR, 0):
+        assert made(_stopped(error)) == _stopped(error)
+
+
+def test_way_home_of_x86_64_carries_flags() -> None:
+    """The table has OF and the low byte of the flags, where `add` and `sahf` take them from."""
+    registers = dict(x86_64.unpack(bytes(8 * 27)), flags=1 << 11 | 0x8D5, ip=0x1234, bx=0xB0B)
+    table = x86_64.cave(registers, 0xFEDC, 0x10000, 0x2000, b"")[len(x86_64.INTERPRETER) :]
+    scratch, length, mask, overflow, flags = struct.unpack_from("<QQQBB", table)
+    assert (scratch, length, mask, overflow, flags) == (0x10000, 0x2000, 0xFEDC, 1, 0xD5)
+    assert struct.unpack_from("<Q", table, 72) == (0xB0B,)
+    assert struct.unpack_from("<Q", table, 160) == (0x1234,)
+
+
+def test_way_home_of_aarch64_is_a_signal_frame() -> None:
+    """As rt_sigreturn(2) reads it: mask, registers and the floating-point record where asm/sigcontext.h has them."""
+    registers = {name: 0x100 + n for n, name in enumerate(aarch64.unpack(bytes(8 * 34)))}
+    vectors = bytes(range(256)) * 2
+    floating = struct.pack("<512sII8x", vectors, 0x11, 0x22)
+    table = aarch64.cave(registers, 0xFEDC, 0x10000, 0x2000, floating)[len(aarch64.INTERPRETER) :]
+    assert struct.unpack_from("<QQ", table) == (0x10000, 0x2000)
+    frame = table[16:]
+    ucontext = 128
+    mcontext = ucontext + 176
+    assert struct.unpack_from("<Q", frame, ucontext + 40) == (0xFEDC,)
+    assert struct.unpack_from("<34Q", frame, mcontext + 8) == tuple(registers.values())
+    reserved = mcontext + 288
+    assert struct.unpack_from("<IIII", frame, reserved) == (0x46508001, 528, 0x11, 0x22)
+    assert frame[reserved + 16 : reserved + 528] == vectors
+    assert frame[reserved + 528 :] == bytes(16)
