@@ -86,7 +86,7 @@ def refuse_unserved(opts: Options) -> None:
         if attribute in opts.given and getattr(opts, attribute) not in (False, [], None):
             problems.add(f"--{attribute.replace('_', '-')} ({wish}) is not supported by this engine")
     for item in opts.external:
-        wish = UNSERVED_EXTERNAL.get(item.partition("[")[0])
-        if wish is not None:
-            problems.add(f"--external {item} (external {wish}) is not supported by this engine")
+        kind = item.partition("[")[0]
+        if kind in UNSERVED_EXTERNAL:
+            problems.add(f"--external {item} (external {UNSERVED_EXTERNAL[kind]}) is not supported by this engine")
     problems.raise_if_any(opts.command)
