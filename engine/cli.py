@@ -11,6 +11,7 @@ import sys
 
 from engine import __version__, log
 from engine.errors import CrError
+from engine.report import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,19 +32,10 @@ def main(argv: list[str] | None = None) -> int:
     program = "criu" if os.path.basename(argv[0]) == "criu" else "crucible"
     try:
         return _main(program, argv[1:])
-    except CrError as exc:
-        place = log.place_of(exc)
-        for reason in exc.reasons:
-            log.error(reason, place)
-        _log_traceback()
-    except KeyboardInterrupt as exc:
-        log.error("interrupted", log.place_of(exc))
-    except Exception as exc:
-        log.error(f"internal error {type(exc).__name__}: {exc}", log.place_of(exc))
-        _log_traceback()
+    except (Exception, KeyboardInterrupt) as exc:
+        return report(exc)
     finally:
         log.close()
-    return 1
 
 
 def _main(program: str, args: list[str]) -> int:
@@ -124,11 +116,3 @@ def _open_directory(path: str, what: str) -> int:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as exc:
         raise CrError(f"{what} directory {path} cannot be opened: {exc.strerror}") from None
-
-
-def _log_traceback() -> None:
-    """Where an error came from, for whoever asked for level 4."""
-    if log.level() >= log.DEBUG:
-        import traceback
-
-        log.debug(traceback.format_exc())

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import uuid
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine import cpuinfo, log
+from engine import cpuinfo, log, worker
 from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
 from engine.errors import CrError
@@ -26,7 +27,7 @@ from engine.task.seize import FrozenTree
 from engine.task.tree import DEAD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from engine.options import Options
     from engine.tape.visit import Cave
@@ -53,16 +54,20 @@ _EBADRQC = 56
 
 def run(opts: Options) -> int:
     """The verb. Returns the exit status; raises CrError."""
+    if opts.tree is None:
+        raise CrError("dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
+    _load_what_is_needed()
+    return worker.run(partial(_run, opts, opts.tree))
+
+
+def _run(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     scripts = ActionScripts(opts)
     stats = DumpStats()
     with ImageDir(opts.images_dir_fd) as images:
         if not scripts.run("pre-dump"):
             raise CrError("the pre-dump script failed, nothing has been dumped")
         status = 0
-        if opts.tree is None:
-            raise CrError("dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
-        _load_what_is_needed()
-        tree = FrozenTree(opts.tree, opts.timeout)
+        tree = FrozenTree(root_pid, opts.timeout)
         with stats.timing("freezing_time"):
             frozen = tree.__enter__()
         with frozen, stats.timing("frozen_time"):
@@ -74,7 +79,7 @@ def run(opts: Options) -> int:
             except BaseException:
                 ctx.undo()
                 raise
-            _leave(frozen, opts, status)
+            _leave(frozen, opts, status, commit)
         stats.write(opts)
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
     return status
@@ -95,10 +100,11 @@ def _load_what_is_needed() -> None:
     can_scan()
 
 
-def _leave(frozen: FrozenTree, opts: Options, status: int) -> None:
+def _leave(frozen: FrozenTree, opts: Options, status: int, commit: Callable[[], None]) -> None:
     """The final state of the tasks: dead, unless the user or a failed script wants them alive."""
     if status or opts.leave_running:
         return
+    commit()
     if opts.leave_stopped:
         frozen.stop()
     else:

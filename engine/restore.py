@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine import cpuinfo, log
+from engine import cpuinfo, log, worker
 from engine.action_scripts import ActionScripts
 from engine.errors import CrError
 from engine.images.directory import ImageDir
@@ -38,6 +39,8 @@ from engine.task.rebuild import AddressSpace, park_vdso
 from engine.task.tree import DEAD, STOPPED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from engine.options import Options
     from engine.restore_context import RestoredTask
 
@@ -52,6 +55,11 @@ _WALL = 0x40000000
 
 def run(opts: Options) -> int:
     """The verb. Returns the exit status; raises CrError."""
+    own_child = opts.restore_sibling or opts.exec_cmd
+    return (worker.run_here if own_child else worker.run)(partial(_restore, opts))
+
+
+def _restore(opts: Options, commit: Callable[[], None]) -> int:
     stats = RestoreStats()
     scripts = ActionScripts(opts)
     with ImageDir(opts.images_dir_fd) as images:
@@ -66,7 +74,7 @@ def run(opts: Options) -> int:
             raise
         finally:
             ctx.clean_up()
-        restore.resume()
+        restore.resume(commit)
         stats.write(opts)
     log.info("Restore finished successfully. Tasks resumed.")
     return restore.conclude()
@@ -260,7 +268,7 @@ class Restore:
 
     # The end
 
-    def resume(self) -> None:
+    def resume(self, commit: Callable[[], None]) -> None:
         """Give every thread its registers and let it go. From here on nothing can fail any more but by our bug."""
         self.scripts.run("pre-resume", init_pid=self.root.pid)
         tasks = [task for task in self.ctx.tasks if task.ids is not None]
@@ -274,6 +282,7 @@ class Restore:
                 os.kill(task.pid, task.core.tc.stop_signo or signal.SIGSTOP)
             if self.ctx.opts.leave_stopped:
                 os.kill(task.pid, signal.SIGSTOP)
+        commit()
         for task in tasks:
             for thread in task.threads:
                 thread.stub.tracee.detach()

@@ -56,12 +56,16 @@ def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
     from engine.objects.regular import mapped_file_id
 
     mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", partial(mapped_file_id, ctx, task))
+    known: dict[tuple[int, int, str, bool], int] = {}
     for vma, entry in zip(task.vmas, mm.vmas, strict=True):
         if not entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
             continue
-        describe = mapped_memfd_id if entry.status & vmas.MEMFD else mapped_file_id
-        path = f"/proc/{task.pid}/map_files/{vma.start:x}-{vma.end:x}"
-        entry.shmid = _with_file(path, partial(describe, ctx, task))
+        file = (vma.dev, vma.ino, vma.name, vma.deleted)
+        if file not in known:
+            describe = mapped_memfd_id if entry.status & vmas.MEMFD else mapped_file_id
+            path = f"/proc/{task.pid}/map_files/{vma.start:x}-{vma.end:x}"
+            known[file] = _with_file(path, partial(describe, ctx, task))
+        entry.shmid = known[file]
 
 
 def _with_file(path: str, describe: Callable[[int, str], int]) -> int:

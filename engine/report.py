@@ -1,0 +1,30 @@
+"""An exception's way into the log, and what the command's exit status is then."""
+
+from __future__ import annotations
+
+from engine import log
+from engine.errors import CrError
+
+
+def report(exc: BaseException) -> int:
+    """Log an exception that ended a command: one line for each reason of a CrError, one for anything else, which is a
+    bug of ours. From level 4 on the traceback follows. Returns the exit status."""
+    place = log.place_of(exc)
+    if isinstance(exc, CrError):
+        for reason in exc.reasons:
+            log.error(reason, place)
+    elif isinstance(exc, KeyboardInterrupt):
+        log.error("interrupted", place)
+        return 1
+    else:
+        log.error(f"internal error {type(exc).__name__}: {exc}", place)
+    _log_traceback(exc)
+    return 1
+
+
+def _log_traceback(exc: BaseException) -> None:
+    if log.level() >= log.DEBUG:
+        import traceback
+
+        for line in "".join(traceback.format_exception(exc)).splitlines():
+            log.debug(line)

@@ -1,0 +1,53 @@
+"""A dump or a restore does its work in a process of its own, so that it is done wholly or not at all.
+
+A tree is let go task by task, and killed task by task: an engine that is killed in between would leave half a tree. So
+the process that the user started only waits. Its worker asks to die with it (PR_SET_PDEATHSIG), and takes that back
+with one system call, the commit, immediately before it lets go or kills. Until then the death of the engine undoes
+everything, from then on it changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from engine.kernel.libc import NR, syscall
+from engine.report import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+
+
+def run(work: Callable[[Callable[[], None]], int]) -> int:
+    """Have `work` done by a worker and wait for it. Returns its status, 1 if it was killed.
+
+    work    is called with the function `commit`, returns the exit status, and may raise what report() takes
+    """
+    own_pid = os.getpid()
+    child = os.fork()
+    if not child:
+        os._exit(_work(work, own_pid))
+    _, status = os.waitpid(child, 0)
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1
+
+
+def run_here(work: Callable[[Callable[[], None]], int]) -> int:
+    """Have `work` done by this very process: where the tree's parent depends on which process makes it."""
+    return work(lambda: None)
+
+
+def _work(work: Callable[[Callable[[], None]], int], parent: int) -> int:
+    syscall(NR["prctl"], _PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        return 1
+    try:
+        return work(_commit)
+    except BaseException as exc:
+        return report(exc)
+
+
+def _commit() -> None:
+    syscall(NR["prctl"], _PR_SET_PDEATHSIG, 0)
