@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from engine.kernel.capabilities import capability_names
 from engine.kernel.proc_status import read_status
 from engine.task.thread_area import restore_death_signal
 
@@ -67,7 +68,7 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
         lacking = (_mask(creds.cap_prm) | _mask(creds.cap_bnd)) & ~own.cap_bnd
         if lacking:
             ctx.problems.add(
-                f"thread {thread.tid} has capabilities {lacking:#x} which the engine may not give", task.pid,
+                f"thread {thread.tid} has {capability_names(lacking)}, which the engine may not give", task.pid,
                 "run the engine with all capabilities",
             )  # fmt: skip
 
