@@ -12,7 +12,8 @@ from pathlib import Path
 from zdtm.harness.header import Program
 
 LIB = Path(__file__).parent.parent / "lib"
-LIB_SOURCES = (LIB / "zdtmtst.c", LIB / "zdtmtst.h")
+FRAME = LIB / "zdtmtst.c"
+LIB_SOURCES = sorted(LIB.glob("*.[ch]"))
 CFLAGS = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-D_GNU_SOURCE", f"-I{LIB}")
 
 
@@ -41,7 +42,7 @@ def executable(program: Program, cache: Path) -> Path:
     # mkdtemp makes 0700; the program may run with other credentials, so only the finished file moves out.
     with tempfile.TemporaryDirectory(dir=cache) as scratch:
         result = Path(scratch) / program.path.stem
-        command = [cc, "-o", str(result), str(program.path), str(LIB_SOURCES[0]), *flags]
+        command = [cc, "-o", str(result), str(program.path), str(FRAME), *flags]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise CannotBuild(f"{' '.join(command)}\n{done.stdout}{done.stderr}")

@@ -1,0 +1,51 @@
+/* What /proc says about tasks. */
+#ifndef TASKS_H
+#define TASKS_H
+
+#include "zdtmtst.h"
+
+#include <sched.h>
+#include <stdio.h>
+
+/* The text of /proc/PID/NAME; PID may be a thread's. Empty when the task is gone. */
+static inline void task_file(pid_t pid, const char *name, char *text, size_t size)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+	FILE *file = fopen(path, "r");
+	size_t length = file ? fread(text, 1, size - 1, file) : 0;
+	text[length] = 0;
+	if (file)
+		fclose(file);
+}
+
+/* A line of /proc/PID/status, as a hexadecimal number; name as in "SigBlk". */
+static inline unsigned long long task_status(pid_t pid, const char *name)
+{
+	char text[8192], *line;
+	unsigned long long value = 0;
+
+	task_file(pid, "status", text, sizeof(text));
+	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		if (!strncmp(line, name, strlen(name)) && line[strlen(name)] == ':')
+			sscanf(line + strlen(name) + 1, "%llx", &value);
+	return value;
+}
+
+/* Wait until a task sleeps in the system call with that number. */
+static inline void task_wait_in(pid_t pid, long nr)
+{
+	char text[256];
+	long now = -1;
+
+	while (now != nr) {
+		task_file(pid, "syscall", text, sizeof(text));
+		check(*text, "task %d is gone", pid);
+		if (sscanf(text, "%ld", &now) != 1) /* "running" */
+			now = -1;
+		sched_yield();
+	}
+}
+
+#endif

@@ -1,0 +1,144 @@
+/*
+ * Threads that sleep in system calls with a time limit of an hour: nobody sleeps longer or shorter.
+ *
+ * Some of these calls the kernel restarts from a note that it keeps to itself (restart_syscall(2)). The note is lost
+ * with the task, so a restored call may fail with EINTR, like after a stop (signal(7)), if it has said how much time is
+ * left where it should. What restarts from its arguments alone may not.
+ *
+ * states: process-tree/running-sleeping-task, signals-and-timers/interrupted-poll
+ * flavours: h
+ * cflags: -Wno-missing-field-initializers
+ */
+#include "zdtmtst.h"
+
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/select.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tasks.h"
+
+#define HOUR 3600.0
+#define SLACK 600.0 /* seconds that a checkpoint and the way to the restore may take */
+
+static double seconds(struct timespec time)
+{
+	return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	ok(clock_gettime(CLOCK_MONOTONIC, &time));
+	return seconds(time);
+}
+
+/* Each does one call that is interrupted in the end, and gives the time that was left, by the call's own account. */
+static double sleep_relative(void)
+{
+	struct timespec hour = { .tv_sec = HOUR }, left = { 0 };
+
+	check(nanosleep(&hour, &left) < 0 && errno == EINTR, "nanosleep: %s", strerror(errno));
+	return seconds(left);
+}
+
+static double sleep_absolute(void)
+{
+	double end = now() + HOUR;
+	struct timespec until = { .tv_sec = end };
+
+	check(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR, "clock_nanosleep did not sleep");
+	return end - now();
+}
+
+static double wait_poll(void)
+{
+	double end = now() + HOUR;
+
+	check(poll(NULL, 0, HOUR * 1000) < 0 && errno == EINTR, "poll: %s", strerror(errno));
+	return end - now();
+}
+
+static double wait_select(void)
+{
+	struct timespec left = { .tv_sec = HOUR };
+
+	/* The call itself writes the time that is left, which pselect() of the C library hides. */
+	check(syscall(SYS_pselect6, 0, NULL, NULL, NULL, &left, NULL) < 0 && errno == EINTR, "select did not wait");
+	return seconds(left);
+}
+
+static double wait_futex(void)
+{
+	static int word;
+	double end = now() + HOUR;
+	struct timespec hour = { .tv_sec = HOUR };
+
+	check(syscall(SYS_futex, &word, FUTEX_WAIT, 0, &hour, NULL, 0) < 0 && errno == EINTR, "futex did not wait");
+	return end - now();
+}
+
+static struct sleeper {
+	const char *call;
+	long nr;
+	bool may_return_early;
+	double (*sleep)(void);
+	pthread_t thread;
+	volatile pid_t tid;
+	volatile bool early;
+	double left;
+} sleepers[] = {
+	{ "nanosleep", SYS_clock_nanosleep, true, sleep_relative },
+	{ "clock_nanosleep", SYS_clock_nanosleep, false, sleep_absolute },
+	{ "poll", SYS_poll, true, wait_poll },
+	{ "select", SYS_pselect6, false, wait_select },
+	{ "futex", SYS_futex, true, wait_futex },
+};
+#define SLEEPERS (int)(sizeof(sleepers) / sizeof(sleepers[0]))
+
+static __thread volatile sig_atomic_t woken;
+
+static void wake(int signo)
+{
+	(void)signo;
+	woken = 1;
+}
+
+static void *run(void *arg)
+{
+	struct sleeper *me = arg;
+
+	me->tid = gettid();
+	me->left = me->sleep();
+	me->early = !woken;
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	struct sigaction action = { .sa_handler = wake };
+
+	test_init(argc, argv);
+	ok(sigaction(SIGUSR1, &action, NULL));
+	test_block_term();
+	for (struct sleeper *each = sleepers; each < sleepers + SLEEPERS; each++) {
+		check(!pthread_create(&each->thread, NULL, run, each), "pthread_create failed");
+		while (!each->tid)
+			sched_yield();
+		task_wait_in(each->tid, each->nr);
+	}
+	test_unblock_term();
+	test_ready();
+	for (struct sleeper *each = sleepers; each < sleepers + SLEEPERS; each++) {
+		pthread_kill(each->thread, SIGUSR1);
+		pthread_join(each->thread, NULL);
+		check(!each->early || each->may_return_early, "%s returned before it was interrupted", each->call);
+		check(each->left <= HOUR && each->left > HOUR - SLACK, "%s has %f s left", each->call, each->left);
+	}
+	return test_pass();
+}
