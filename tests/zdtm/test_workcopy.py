@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -101,3 +104,40 @@ def test_nothing_is_left_of_the_way_back(tmp_path: Path) -> None:
     copy = WorkCopy([work], tmp_path / "kept")
     copy.put_back()
     assert not (tmp_path / "kept" / "limbo").exists()
+
+
+def test_what_did_not_change_keeps_its_change_time(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    make_tree(work)
+    copy = WorkCopy([work], tmp_path / "kept")
+    before = {path: path.lstat().st_ctime_ns for path in work.rglob("*")}
+    (work / "mode").write_text("new")
+    del before[work / "mode"]
+    copy.put_back()
+    assert {path: path.lstat().st_ctime_ns for path in before} == before
+
+
+def test_a_page_written_through_a_mapping_comes_back(tmp_path: Path) -> None:
+    """Only the first write to a clean page changes the file's times."""
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "file").write_bytes(b"old")
+    with open(work / "file", "r+b") as file, mmap.mmap(file.fileno(), 3) as area:
+        area[0] = ord("O")
+        copy = WorkCopy([work], tmp_path / "kept")
+        area[:] = b"new"
+        copy.put_back()
+        assert (work / "file").read_bytes() == b"Old"
+
+
+def test_a_lease_is_not_broken(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    make_tree(work)
+    before = signal.signal(signal.SIGIO, signal.SIG_IGN)
+    try:
+        with open(work / "mode", "r+b") as file:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            WorkCopy([work], tmp_path / "kept").put_back()
+            assert fcntl.fcntl(file, fcntl.F_GETLEASE) == fcntl.F_WRLCK
+    finally:
+        signal.signal(signal.SIGIO, before)

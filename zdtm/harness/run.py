@@ -198,16 +198,16 @@ class Run:
     def first_picture(self) -> Picture:
         """Of the tree as it stands before the first dump."""
         with self._timed("oracle"), _told_by_oracle():
-            if not self.program.in_transition:
-                # READY is said a moment before the program is in the call that it waits in.
-                wait_until_quiet(self.root)
-                interrupt_tree(self.root)
-            return take(self.root, self.kinds)
+            if self.program.in_transition:
+                return take(self.root, self.kinds)
+            # READY is said a moment before the program is in the call that it waits in.
+            wait_until_quiet(self.root)
+            return take(self.root, self.kinds, rseq=interrupt_tree(self.root))
 
     def compare(self, before: Picture, when: str) -> None:
         """The tree must look as it did. when: "after the restore"."""
         with self._timed("oracle"), _told_by_oracle():
-            after = take(self.root, self.kinds, before)
+            after = take(self.root, self.kinds, before=before)
             found = differences(before, after, self.kinds)
         if found:
             text = f"{when} the tree looks different\n{as_text(found)}"

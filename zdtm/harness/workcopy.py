@@ -2,11 +2,15 @@
 
 A snapshot's original goes on and changes its files; its image fits only to what they were. Inodes are kept where the
 file still exists under any name: a restore may identify files by device and inode number (inotify watches, locks).
+What did not change is not touched, so its change time stays too.
+
+A file with a lease is neither copied nor put back: to open it would break the lease.
 """
 
 from __future__ import annotations
 
 import errno
+import filecmp
 import os
 import shutil
 import stat
@@ -31,32 +35,47 @@ class WorkCopy:
         self._store = store
         self._limbo = store / "limbo"
         self._entries: dict[Path, _Entry] = {}
+        self._leased = _leased_inodes()
         store.mkdir()
         for path in _walk(roots):
             status = path.lstat()
             target = os.readlink(path) if stat.S_ISLNK(status.st_mode) else ""
             self._entries[path] = _Entry(status, target)
-            if stat.S_ISREG(status.st_mode) and not self._data(status).exists():
+            if self._has_copy(status) and not self._data(status).exists():
                 _copy_data(path, self._data(status))
 
     def put_back(self) -> None:
         """Make the roots what they were."""
         self._limbo.mkdir()
-        self._clear()
-        for path, entry in self._entries.items():
+        changed = {path: entry for path, entry in self._entries.items() if not self._is_unchanged(path, entry)}
+        self._clear(changed)
+        for path, entry in changed.items():
             self._recreate(path, entry)
-        for path in reversed(self._entries):
-            _set_attributes(path, self._entries[path].status)
+        for path in reversed(changed):
+            _set_attributes(path, changed[path].status)
         shutil.rmtree(self._limbo)
 
     def _data(self, status: os.stat_result) -> Path:
         """Where the contents of a regular file are kept: once per inode, whatever its names."""
         return self._store / f"{status.st_dev:x}-{status.st_ino}"
 
-    def _clear(self) -> None:
-        """Take everything away but directories that were there; inodes that were there survive in limbo."""
-        known = {entry.status.st_ino for entry in self._entries.values()}
+    def _has_copy(self, status: os.stat_result) -> bool:
+        return stat.S_ISREG(status.st_mode) and status.st_ino not in self._leased
+
+    def _is_unchanged(self, path: Path, entry: _Entry) -> bool:
+        """A page written through a mapping may not show in any time stamp yet, so contents are compared."""
+        if not os.path.lexists(path):
+            return False
+        now, before = path.lstat(), entry.status
+        same = (now.st_ino, now.st_ctime_ns) == (before.st_ino, before.st_ctime_ns)
+        return same and (not self._has_copy(before) or filecmp.cmp(path, self._data(before), shallow=False))
+
+    def _clear(self, changed: dict[Path, _Entry]) -> None:
+        """Take away what changed and what is new, but not directories that were there; inodes survive in limbo."""
+        known = {entry.status.st_ino for entry in changed.values()}
         for path in reversed(list(_walk(self._roots))):
+            if path in self._entries and path not in changed:
+                continue
             status = path.lstat()
             before = self._entries.get(path)
             if stat.S_ISDIR(status.st_mode):
@@ -76,7 +95,7 @@ class WorkCopy:
             path.mkdir(exist_ok=True)
         elif os.path.lexists(waiting) and stat.S_IFMT(waiting.lstat().st_mode) == stat.S_IFMT(mode):
             os.link(waiting, path, follow_symlinks=False)
-            if stat.S_ISREG(mode):
+            if self._has_copy(entry.status):
                 _copy_data(self._data(entry.status), path)
         elif stat.S_ISREG(mode):
             _copy_data(self._data(entry.status), path)
@@ -86,6 +105,12 @@ class WorkCopy:
             path.symlink_to(entry.target)
         else:
             os.mknod(path, mode, entry.status.st_rdev)
+
+
+def _leased_inodes() -> set[int]:
+    """Lines of /proc/locks read "1: LEASE ACTIVE READ 2 fe:00:2150865 0 EOF"."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return {int(words[5].split(":")[2]) for words in lines if words[1] == "LEASE"}
 
 
 def _walk(roots: list[Path]) -> list[Path]:

@@ -114,7 +114,7 @@ def _add_descriptor(
     mode = item.status.st_mode
     files[f"{item.fd} mode"] = f"{mode:o} of {item.status.st_uid}:{item.status.st_gid}"
     if stat.S_ISREG(mode):
-        files[f"{item.fd} size"] = f"{item.status.st_size}, {item.status.st_nlink} links"
+        files[f"{item.fd} size"] = str(item.status.st_size)
     for key, value in item.info:
         kind, name, text = _fdinfo_fact(item, key, value, names)
         if kind:
@@ -132,10 +132,10 @@ def _fdinfo_fact(item: Descriptor, key: str, value: str, names: Names) -> tuple[
     if key == "mnt_id":
         return "files", "mount", _mount_point(item.pid, value)
     if key == "lock":
-        # "1: POSIX ADVISORY WRITE 42 fe:00:131 0 EOF". The number is a count, the file is known, and a lock of an
-        # open file belongs to no task: the pid is only who asked.
+        # "1: POSIX ADVISORY WRITE 42 fe:00:131 0 EOF". The number is a count, the file is known, and all but POSIX
+        # locks belong to an open file, not to a task: there the pid is only who asked.
         _, kind, how, access, pid, _, start, end = value.split()
-        owner = pid if kind in ("POSIX", "LEASE") else "the open file"
+        owner = pid if kind == "POSIX" else "the open file"
         return "locks", f"{kind} from {start} to {end}", f"{how} {access} by {owner}"
     if key == "tfd":
         target, rest = value.split(" ", 1)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,9 +22,9 @@ ZERO_SUM = zlib.crc32(bytes(PAGE))
 KEEP_BYTES_OF_AREAS_UP_TO = 4 << 20
 KEEP_BYTES_OF_TASK = 48 << 20
 
-RSEQ = struct.Struct("=IIQIIII")
-RSEQ_SIZE = RSEQ.size
-MOST_CPUS = 8192
+RSEQ_WRITTEN = ((0, 8), (20, 28))
+"""Offsets in struct rseq of what the kernel writes when a thread returns to user mode after it was moved to another
+CPU: cpu_id_start and cpu_id, node_id and mm_cid. glibc registers such an area for each thread since 2.35. rseq(2)"""
 
 
 @dataclass
@@ -36,14 +35,17 @@ class Pages:
     """address -> crc32; 0 bytes only: not in here"""
     kept: dict[int, bytes] = field(default_factory=dict)
     """address -> contents"""
+    rseq: list[int] = field(default_factory=list)
+    """addresses of rseq areas; what the kernel writes there was taken for zeros"""
 
 
-def read_pages(pid: int, vmas: list[Vma], also: Pages | None = None) -> Pages:
+def read_pages(pid: int, vmas: list[Vma], rseq: list[int], also: Pages | None = None) -> Pages:
     """Read a task's own pages.
 
+    rseq  addresses of its threads' rseq areas
     also  pages of an earlier picture, which are read even where the task has no page of its own now
     """
-    pages = Pages()
+    pages = Pages(rseq=rseq)
     private = [vma for vma in vmas if vma.private and vma.has_content]
     memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY)
     try:
@@ -63,6 +65,9 @@ def read_pages(pid: int, vmas: list[Vma], also: Pages | None = None) -> Pages:
 def _read_span(memory: int, start: int, end: int, pages: Pages, *, keep: bool) -> None:
     for chunk in range(start, end, CHUNK):
         data = os.pread(memory, min(CHUNK, end - chunk), chunk)
+        for area in (area - chunk for area in pages.rseq if chunk <= area < chunk + len(data)):
+            for first, last in RSEQ_WRITTEN:
+                data = data[: area + first] + bytes(last - first) + data[area + last :]
         for offset in range(0, len(data), PAGE):
             page = data[offset : offset + PAGE]
             total = zlib.crc32(page)
@@ -100,7 +105,8 @@ def page_differences(before: Pages, after: Pages, vmas: list[Vma], pid: int) -> 
                 f"checksum {before.sums.get(address, ZERO_SUM):08x}",
                 f"{after.sums.get(address, ZERO_SUM):08x}",
             )
-        elif changed := _changed_bytes(old, new):
+        else:
+            changed = [offset for offset in range(PAGE) if old[offset] != new[offset]]
             first, last = changed[0], changed[-1] + 1
             yield f"{where}, bytes {first:#x} to {last:#x}", _excerpt(old, first, last), _excerpt(new, first, last)
 
@@ -126,27 +132,6 @@ def _is_the_files(pid: int, vmas: list[Vma], address: int, total: int) -> bool:
                         page = os.pread(file.fileno(), PAGE, vma.offset + address - vma.start)
                     return zlib.crc32(page.ljust(PAGE, b"\0")) == total
     return False
-
-
-def _changed_bytes(old: bytes, new: bytes) -> list[int]:
-    """Offsets of bytes that differ, but for those the kernel writes by itself: see _is_rseq."""
-    changed = []
-    for area in range(0, PAGE, RSEQ_SIZE):
-        was, now = old[area : area + RSEQ_SIZE], new[area : area + RSEQ_SIZE]
-        if was != now and not (_is_rseq(old, area) and _is_rseq(new, area)):
-            changed += [area + offset for offset in range(RSEQ_SIZE) if was[offset] != now[offset]]
-    return changed
-
-
-def _is_rseq(page: bytes, offset: int) -> bool:
-    """Whether this looks like a struct rseq outside of a critical section.
-
-    glibc (2.35) registers one for each thread, in its thread control block, aligned to 32 bytes. The kernel writes
-    the thread's CPU, node and concurrency id there whenever the thread returns to user mode after a migration. The
-    address could be had only by stopping the thread (PTRACE_GET_RSEQ_CONFIGURATION), so the contents must do.
-    """
-    cpu_start, cpu, section, _flags, node, concurrency, _ = map(int, RSEQ.unpack_from(page, offset))
-    return cpu_start == cpu < MOST_CPUS and section == 0 and node < MOST_CPUS and concurrency < MOST_CPUS
 
 
 # Unlinked files, memfds and shared anonymous memory.

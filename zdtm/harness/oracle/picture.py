@@ -43,22 +43,28 @@ class Picture:
     """name of an unlinked file -> contents"""
 
 
-def take(root: int, kinds: set[str], before: Picture | None = None) -> Picture:
+def take(
+    root: int, kinds: set[str], *, rseq: dict[int, list[int]] | None = None, before: Picture | None = None
+) -> Picture:
     """Look at the tree below root, once it is quiet.
 
     kinds   which facts are wanted; the costly ones are read only if they are
+    rseq    where the kernel writes into the memory of each process, see stir.py; by default the places of `before`
     before  an earlier picture this one will be compared with: pages it has are read here too
     """
     if kinds - set(STEADY_KINDS):
         wait_until_quiet(root)
-    picture = Picture({pid: task_facts(pid) for pid in sorted(descendants(root))})
-    living = [pid for pid in picture.tasks if not is_zombie(pid)]
     names = Names()
+    picture = Picture({pid: task_facts(pid, names) for pid in sorted(descendants(root))})
+    living = [pid for pid in picture.tasks if not is_zombie(pid)]
     if kinds & {"files", "locks", "sockets", "ttys"}:
         add_file_facts(picture.tasks, living, names)
     _add_sharing(picture, living)
     if kinds & {"maps", "memory", "contents"}:
-        _add_memory(picture, living, names, before if before and "memory" in kinds else None)
+        for pid in living:
+            earlier = before.pages.get(pid) if before is not None else None
+            areas = earlier.rseq if earlier is not None else (rseq or {}).get(pid, [])
+            _add_memory(picture, pid, names, areas, earlier)
     if "contents" in kinds:
         picture.contents = {name: _contents(open_it) for name, open_it in names.unlinked.items()}
     return picture
@@ -107,12 +113,11 @@ def _compare_owners(what: int, one: int, two: int) -> int:
     return kcmp(one, two, what)
 
 
-def _add_memory(picture: Picture, living: list[int], names: Names, before: Picture | None) -> None:
-    for pid in living:
-        vmas = read_maps(pid, names)
-        picture.vmas[pid] = vmas
-        picture.tasks[pid]["maps"] = {f"{vma.start:x}-{vma.end:x}": str(vma) for vma in vmas}
-        picture.pages[pid] = read_pages(pid, vmas, before.pages.get(pid) if before else None)
+def _add_memory(picture: Picture, pid: int, names: Names, rseq: list[int], earlier: Pages | None) -> None:
+    vmas = read_maps(pid, names)
+    picture.vmas[pid] = vmas
+    picture.tasks[pid]["maps"] = {f"{vma.start:x}-{vma.end:x}": str(vma) for vma in vmas}
+    picture.pages[pid] = read_pages(pid, vmas, rseq, earlier)
 
 
 def _contents(open_it: Callable[[], int]) -> dict[str, str]:

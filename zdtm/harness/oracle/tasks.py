@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from zdtm.harness.oracle.names import Names, opener
+
 Facts = dict[str, dict[str, str]]
 """kind -> key -> value. The kinds are what `oracle: ignore KIND` names."""
 
@@ -37,7 +39,7 @@ PPID, EXIT_SIGNAL, EXIT_CODE = 3, 37, 51
 ALIVE = {"R": "alive", "S": "alive", "D": "alive", "I": "alive", "T": "stopped", "t": "traced", "Z": "zombie"}
 
 
-def task_facts(pid: int) -> Facts:
+def task_facts(pid: int, names: Names) -> Facts:
     """Everything about one process but its memory and descriptors."""
     stat = _stat(pid)
     facts: Facts = {"tree": {"parent": stat[PPID], "state": ALIVE.get(stat[2], stat[2]), "comm": _comm(pid)}}
@@ -53,7 +55,7 @@ def task_facts(pid: int) -> Facts:
     facts["mm"] |= {name: _hex(pid, name) for name in ("auxv",)}
     facts["mm"] |= {name: _strings(pid, name) for name in ("cmdline", "environ")}
     facts["mm"]["coredump_filter"] = _text(pid, "coredump_filter")
-    facts["fs"] = {name: _place(f"/proc/{pid}/{name}") for name in ("cwd", "root", "exe")}
+    facts["fs"] = {name: _place(pid, name, names) for name in ("cwd", "root", "exe")}
     facts["namespaces"] = {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in os.listdir(f"/proc/{pid}/ns")}
     facts["limits"] = _limits(pid)
     facts["timers"] = _timers(pid)
@@ -109,9 +111,9 @@ def _strings(pid: int, name: str) -> str:
     return repr(Path(f"/proc/{pid}/{name}").read_bytes().split(b"\0"))
 
 
-def _place(path: str) -> str:
-    status = os.stat(path)
-    return f"{os.readlink(path)} (inode {status.st_dev:x}:{status.st_ino})"
+def _place(pid: int, name: str, names: Names) -> str:
+    path = f"/proc/{pid}/{name}"
+    return names.of(os.readlink(path), os.stat(path), f"{pid}:{name}", opener(path))
 
 
 def _limits(pid: int) -> dict[str, str]:
