@@ -17,11 +17,13 @@ from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
 from engine.errors import CrError
 from engine.images.directory import ImageDir
+from engine.kernel.proc_maps import PROT_EXEC
 from engine.objects.table import DumpedTables
 from engine.option_values import CPU_CAP_IMAGE
 from engine.stats import DumpStats
+from engine.tape.cave import find_cave
 from engine.tape.tape import Tape
-from engine.tape.visit import SCRATCH_SIZE, Visit, find_cave
+from engine.tape.visit import SCRATCH_SIZE, Visit
 from engine.task import core, fs, mm, pages, pstree
 from engine.task.seize import FrozenTree
 from engine.task.tree import DEAD
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from engine.options import Options
-    from engine.tape.visit import Cave
+    from engine.tape.cave import Cave
     from engine.task.tree import Task
 
 Message = Any
@@ -152,7 +154,7 @@ def _write_tasks(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -
     with ExitStack() as visits:
         writers = []
         for task in tasks:
-            cave = find_cave(task.memory, _vdso(task), Visit.cave_size())
+            cave = find_cave(task.memory, _executable(task), Visit.cave_size())
             scratch = mm.free_area([mms[task.pid]], SCRATCH_SIZE)
             for thread in task.threads[1:]:
                 with Visit(thread.tracee, task.pidfd, task.memory, cave, scratch) as visit:
@@ -204,8 +206,10 @@ def _run_together(writers: list[Iterator[None]]) -> None:
         waiting = [writer for writer in waiting if next(writer, waiting) is not waiting]
 
 
-def _vdso(task: Task) -> tuple[int, int] | None:
-    return next(((vma.start, vma.end) for vma in task.vmas if vma.name == "[vdso]"), None)
+def _executable(task: Task) -> list[tuple[int, int]]:
+    """(start, end) of the executable mappings that are the task's alone, the vDSO first."""
+    vmas = [vma for vma in task.vmas if vma.prot & PROT_EXEC and not vma.shared and vma.name != "[vsyscall]"]
+    return [(vma.start, vma.end) for vma in sorted(vmas, key=lambda vma: vma.name != "[vdso]")]
 
 
 def _write_inventory(ctx: DumpContext) -> None:

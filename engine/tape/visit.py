@@ -4,9 +4,8 @@ A task outlives its engine. If the engine is killed at any instant, the task mus
 at every moment of a visit the thread's registers are either its own, or lead by themselves to where they are its own
 again:
 
-- The only code of ours stands in the vDSO's last page, in the zero bytes after the vDSO's end (its cave). No byte of
-  the task's own text or stack changes, and the stack pointer never moves. Writing there copies the page for this task
-  alone; the image gets the original bytes.
+- The only code of ours stands in a cave (cave.py), normally behind the end of the vDSO. No byte of the task's own text
+  or stack changes, and the stack pointer never moves.
 - One PTRACE_SETREGSET, which is atomic, takes the thread from its own registers to the cave's `boot`: a system call
   that maps the scratch area and falls through to `home`, which unmaps it, puts signal mask and registers back and
   jumps to where the thread was. Only while the engine is alive is that fall-through never reached.
@@ -33,6 +32,7 @@ from engine.errors import CrError
 from engine.kernel import ptrace, rseq
 from engine.kernel.libc import NR, syscall
 from engine.tape import arch as architectures
+from engine.tape.stop_signals import StopSignals
 from engine.tape.tape import HOME, LAST, MAY_FAIL, RECORD, Tape, int32_at
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from engine.kernel.memory import Memory
+    from engine.tape.cave import Cave
 
 PAGE = 4096
 SCRATCH_SIZE = 1 << 20
@@ -51,28 +52,6 @@ _NO_FD = 0xFFFFFFFFFFFFFFFF
 _MAP = 0x02 | 0x20 | 0x100000  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
 _PROT_RW = 3
 _POLL_MS = 50
-
-
-class Cave:
-    """Where the engine's code stands in a task: a place in an executable mapping that holds nothing."""
-
-    def __init__(self, memory: Memory, address: int, size: int) -> None:
-        self.address = address
-        self.size = size
-        self.original = memory.read(address, size)
-
-
-def find_cave(memory: Memory, vdso: tuple[int, int] | None, size: int) -> Cave:
-    """The zero bytes behind the end of the vDSO. vdso: its (start, end), None when the task has unmapped it."""
-    if vdso is None:
-        raise CrError(f"task {memory.pid}: has no vDSO to enter it by")
-    start, end = vdso
-    content = memory.read(start, end - start)
-    used = len(content.rstrip(b"\0"))
-    address = start + -(-(used + 16) // 64) * 64
-    if address + size > end:
-        raise CrError(f"task {memory.pid}: the vDSO leaves {end - start - used} bytes free, {size} are needed")
-    return Cave(memory, address, size)
 
 
 class Visit:
@@ -94,6 +73,7 @@ class Visit:
         self.arch = architectures.current()
         self._socket: socket.socket | None = None
         self._remote_socket = -1
+        self._stop_signals = StopSignals(thread, memory.pid)
 
     @property
     def arena_size(self) -> int:
@@ -109,25 +89,39 @@ class Visit:
     # Entering and leaving
 
     def __enter__(self) -> Visit:
+        try:
+            self._enter()
+        except ProcessLookupError as gone:
+            raise self._killed() from gone
+        return self
+
+    def _enter(self) -> None:
         thread, arch = self.thread, self.arch
         self._registers = self._own_registers()
+        self._refuse_leaving()
         self._sigmask = thread.sigmask()
         floating = thread.regset(ptrace.NT_PRFPREG) if arch.HOME_NEEDS_FLOATING else b""
         code = arch.cave(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE, floating)
         self.memory.write(self.cave.address, code)
         boot = self.cave.address + arch.BOOT
         self._set_registers(
-            arch.calling(
-                self._registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, _NO_FD, 0
-            )
+            arch.calling(self._registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, _NO_FD, 0)
         )
         thread.set_sigmask(ptrace.ALL_SIGNALS)
         result = self._step_over_syscall()
         if result < 0:
             self._come_home()
-            raise OSError(-result, f"task {self.memory.pid}: mmap of the scratch area: {os.strerror(-result)}")
+            raise self._cannot("map memory for tapes", -result, "RLIMIT_AS")
         self._connect()
-        return self
+
+    def _refuse_leaving(self) -> None:
+        """A thread that was stopped by a signal while it was visited, by an engine that was killed then, can't go home
+        before it is continued. Its registers are not its own."""
+        if self.arch.instruction_pointer(self._registers) in self.cave:
+            raise CrError(
+                f"task {self.memory.pid}: thread {self.thread.tid} is still leaving an earlier dump, which was killed"
+                " (have it continue by SIGCONT, then try again)"
+            )
 
     def _own_registers(self) -> dict[str, int]:
         """The thread's registers, moved to the abort handler if it is in a restartable sequence."""
@@ -155,13 +149,11 @@ class Visit:
         self.memory.write(self.scratch, _MAILBOX.pack(0, rescue))
         self.memory.write(arena, tape.compile(arena))
         arch = self.arch
-        self._set_registers(
-            arch.interpreting(self._registers, self.cave.address, arena, _NO_SOCKET, self.scratch)
-        )
+        self._set_registers(arch.interpreting(self._registers, self.cave.address, arena, _NO_SOCKET, self.scratch))
         result = self._step_over_syscall()
         if result < 0:
             self._leave_by(NR["getpid"])
-            raise OSError(-result, f"task {self.memory.pid}: socketpair: {os.strerror(-result)}")
+            raise self._cannot("open two descriptors for a socket", -result, "RLIMIT_NOFILE")
         content = self.memory.read(arena, tape.size)
         mine, theirs = struct.unpack_from("<ii", content, len(tape) * RECORD.size + pair.offset)
         self._socket = socket.socket(fileno=syscall(NR["pidfd_getfd"], self.pidfd, theirs, 0))
@@ -170,6 +162,12 @@ class Visit:
         self._set_registers(arch.with_socket(now, mine))
         self.thread.cont()
         self._await_tape()
+
+    def _cannot(self, what: str, code: int, limit: str) -> CrError:
+        return CrError(f"task {self.memory.pid}: can't {what} to be entered: {os.strerror(code)} (raise its {limit})")
+
+    def _killed(self) -> CrError:
+        return CrError(f"task {self.memory.pid}: was killed while it was dumped")
 
     def _write_rescue_tape(self, rescue: int) -> tuple[int, int]:
         """Two closes, of nothing as yet, and home. Returns the addresses of the two descriptor slots."""
@@ -185,12 +183,13 @@ class Visit:
     ) -> None:
         try:
             self.thread.interrupt()
-            while not self._stopped_by_us(self.thread.wait()):
+            while not self._stopped_by_us(status := self.thread.wait()):
+                self._stop_signals.hold(status)
                 self.thread.cont()
             self._leave_by(NR["close"], self._remote_socket)
         except ProcessLookupError as gone:
-            if error is None:
-                raise CrError(f"task {self.memory.pid}: was killed while it was dumped") from gone
+            if not isinstance(error, CrError):
+                raise self._killed() from (error or gone)
         finally:
             if self._socket is not None:
                 self._socket.close()
@@ -212,6 +211,7 @@ class Visit:
         self.thread.set_sigmask(self._sigmask)
         self._set_registers(self.arch.for_home(self._registers))
         self.memory.write(self.cave.address, self.cave.original)
+        self._stop_signals.send()
 
     def _set_registers(self, registers: dict[str, int]) -> None:
         self.thread.set_regset(ptrace.NT_PRSTATUS, self.arch.pack(registers))
@@ -223,6 +223,7 @@ class Visit:
             while not (status := self.thread.wait()).is_syscall:
                 if status.dead:
                     raise ProcessLookupError(f"task {self.memory.pid} is gone")
+                self._stop_signals.hold(status)
                 self.thread.cont_to_syscall()
         result: int = self.arch.syscall_result(self.arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS)))
         return result
@@ -259,11 +260,12 @@ class Visit:
             if status is None:
                 continue
             if status.dead:
-                raise CrError(f"task {self.memory.pid}: was killed while it was dumped")
+                raise self._killed()
+            self._stop_signals.hold(status)
             self.thread.cont()
         report = self._socket.recv(8)
         if len(report) != 8:
-            raise CrError(f"task {self.memory.pid}: was killed while it was dumped")
+            raise self._killed()
         (record,) = struct.unpack("<Q", report)
         return int(record)
 
