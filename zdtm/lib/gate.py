@@ -14,6 +14,7 @@ ends: a program that fails leaves no process behind. Reading a pipe is restarted
 from __future__ import annotations
 
 import os
+import select
 import struct
 
 PID = struct.Struct("i")
@@ -30,9 +31,17 @@ class Gate:
 
     def wait(self) -> None:
         """In a child: tell the opener that the state is set up, then wait. May be called once by each child."""
+        self.settle()
+        os.read(self._entry, 1)
+
+    def settle(self) -> None:
+        """In a child that does not wait, but looks at is_open() while it works. May be called once by each child."""
         self.arrive()
         os.close(self._bar)
-        os.read(self._entry, 1)
+
+    def is_open(self) -> bool:
+        """In a child, after settle(): whether the opener has opened the gate, or died."""
+        return bool(select.select([self._entry], [], [], 0)[0])
 
     def arrive(self) -> None:
         """In a child: tell the opener, but do not wait. For those that are going to stop, or die, or block."""

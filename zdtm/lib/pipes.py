@@ -1,4 +1,4 @@
-"""Filling and emptying pipes and fifos without ever blocking, whatever the flags of the descriptor."""
+"""Filling and emptying pipes and fifos: without ever blocking, or a large record at a time."""
 
 from __future__ import annotations
 
@@ -44,6 +44,22 @@ def drain(fd: int) -> bytes:
     while size := unread(fd):
         pieces.append(os.read(fd, size))
     return b"".join(pieces)
+
+
+def read_all(fd: int, size: int) -> bytes:
+    """Read this much, in as many pieces as it takes; less only at the end of the file."""
+    pieces = []
+    while size and (piece := os.read(fd, size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it, in as many pieces as it takes."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def capacity(fd: int) -> int:

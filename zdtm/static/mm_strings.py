@@ -27,6 +27,7 @@ def addresses() -> list[int]:
 
 def main() -> None:
     libc = ctypes.CDLL(None)
+    path = os.environb[b"PATH"]
     libc.getenv.restype = ctypes.c_char_p
     libc.sbrk.restype = ctypes.c_void_p
     before = {name: Path("/proc/self", name).read_bytes() for name in FILES}
@@ -38,7 +39,7 @@ def main() -> None:
         equal(Path("/proc/self", name).read_bytes(), contents, f"/proc/self/{name}")
     equal(addresses(), borders, "addresses in /proc/self/stat")
     equal(os.readlink("/proc/self/exe"), executable, "executable")
-    equal(libc.getenv(b"PATH"), os.environb[b"PATH"], "PATH as the C library finds it")
+    equal(libc.getenv(b"PATH"), path, "PATH as the C library finds it")
     equal(libc.sbrk(0), heap_end, "end of the heap")
     equal(libc.sbrk(PAGE), heap_end, "old end of the heap, when it grows")
     equal(peek(heap_end, PAGE), bytes(PAGE), "contents of the new page of the heap")
