@@ -61,21 +61,16 @@ def run(opts: Options) -> int:
 
 def _restore(opts: Options, commit: Callable[[], None]) -> int:
     stats = RestoreStats()
-    scripts = ActionScripts(opts)
-    with ImageDir(opts.images_dir_fd) as images:
-        ctx = RestoreContext(opts, images)
-        restore = Restore(ctx, scripts)
-        try:
-            with stats.timing("restore_time"):
-                restore.prepare()
-                restore.make(stats)
-        except BaseException:
-            restore.destroy()
-            raise
-        finally:
-            ctx.clean_up()
-        restore.resume(commit)
+    restore = Restore(opts)
+    try:
+        with stats.timing("restore_time"):
+            restore.build(stats)
+        restore.write_pidfile()
         stats.write(opts)
+    except BaseException:
+        restore.destroy()
+        raise
+    restore.release(commit)
     log.info("Restore finished successfully. Tasks resumed.")
     return restore.conclude()
 
@@ -83,16 +78,30 @@ def _restore(opts: Options, commit: Callable[[], None]) -> int:
 class Restore:
     """One restore, stage by stage."""
 
-    def __init__(self, ctx: RestoreContext, scripts: ActionScripts) -> None:
-        self.ctx = ctx
-        self.scripts = scripts
+    def __init__(self, opts: Options) -> None:
+        self.opts = opts
+        self.scripts = ActionScripts(opts)
+        self.ctx: RestoreContext
         self.root: RestoredTask
+        self.pidfile: str | None = None
         self.plan: births.Plan
         self.spaces: dict[int, AddressSpace] = {}
         self.memory_of: dict[int, AddressSpace] = {}
         self.parked: list[tuple[int, int]] = []
         self.channel: table.Channel
         self.made: list[RestoredTask] = []
+
+    def build(self, stats: RestoreStats) -> None:
+        """From images to a tree that only has to be let go. Whatever is raised, the engine's descriptors and temporary
+        names are given back; the tasks made so far are for destroy()."""
+        with ImageDir(self.opts.images_dir_fd) as images:
+            self.ctx = RestoreContext(self.opts, images)
+            try:
+                self.prepare()
+                self.make(stats)
+                self.arm()
+            finally:
+                self.ctx.clean_up()
 
     # Before anything exists
 
@@ -159,7 +168,7 @@ class Restore:
     def _make_root(self) -> None:
         """The first stub, empty but for its code, its tapes and the parked vDSO."""
         base = mm.free_area([task.mm for task in self.ctx.tasks if task.mm], STUB_SIZE)
-        flags = CLONE_PARENT if self.ctx.opts.restore_sibling else 0
+        flags = CLONE_PARENT if self.opts.restore_sibling else 0
         self.root.stub = make_root_stub(self.root.pid, base, self.channel.stub_end, self.channel.number, flags)
         self.made.append(self.root)
         tape = Tape()
@@ -268,29 +277,40 @@ class Restore:
 
     # The end
 
-    def resume(self, commit: Callable[[], None]) -> None:
-        """Give every thread its registers and let it go. From here on nothing can fail any more but by our bug."""
+    def arm(self) -> None:
+        """Give every thread its registers and mask. The last that can fail."""
         self.scripts.run("pre-resume", init_pid=self.root.pid)
-        tasks = [task for task in self.ctx.tasks if task.ids is not None]
-        for task in tasks:
+        for task in self._living():
             for thread in reversed(task.threads):
                 thread.stub.unmap_and(cpu_state.final_registers(thread), unmap=thread is task.threads[0])
                 cpu_state.restore_extended(thread)
                 thread.stub.tracee.set_sigmask(core.blocked_signals(thread))
-        for task in tasks:
-            if task.core.tc.task_state == STOPPED and not self.ctx.opts.leave_stopped:
-                os.kill(task.pid, task.core.tc.stop_signo or signal.SIGSTOP)
-            if self.ctx.opts.leave_stopped:
+            if self.opts.leave_stopped:
                 os.kill(task.pid, signal.SIGSTOP)
+            elif task.core.tc.task_state == STOPPED:
+                os.kill(task.pid, task.core.tc.stop_signo or signal.SIGSTOP)
+
+    def release(self, commit: Callable[[], None]) -> None:
+        """Let every thread go. First none dies with the engine any more: the kernel itself detaches those which the
+        loop does not come to."""
         commit()
-        for task in tasks:
-            for thread in task.threads:
-                thread.stub.tracee.detach()
+        tracees = [thread.stub.tracee for task in self._living() for thread in task.threads]
+        for tracee in tracees:
+            with contextlib.suppress(OSError):
+                tracee.set_options(0)
+        for tracee in tracees:
+            with contextlib.suppress(OSError):
+                tracee.detach()
         self.scripts.run("post-resume", init_pid=self.root.pid)
+
+    def _living(self) -> list[RestoredTask]:
+        return [task for task in self.ctx.tasks if task.ids is not None]
 
     def destroy(self) -> None:
         """The restore has failed: nothing of the tree may stay. A leader's death is only reported after those of its
         threads, so all are killed before any is waited for, and in whatever order they come."""
+        if self.pidfile:
+            os.unlink(self.pidfile)
         left = {task.pid for task in self.made}
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -301,15 +321,22 @@ class Restore:
                 if ptrace.Status(status).dead:
                     left.discard(pid)
 
+    def write_pidfile(self) -> None:
+        """--pidfile: must not exist yet."""
+        if not self.opts.pidfile:
+            return
+        try:
+            fd = os.open(self.opts.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            raise CrError(f"pid file {self.opts.pidfile} exists (remove it, or name another one)") from None
+        self.pidfile = self.opts.pidfile
+        os.write(fd, str(self.root.pid).encode())
+        os.close(fd)
+
     def conclude(self) -> int:
-        """pidfile, --restore-detached or waiting, --exec-cmd."""
-        opts = self.ctx.opts
-        if opts.pidfile:
-            fd = os.open(opts.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            os.write(fd, str(self.root.pid).encode())
-            os.close(fd)
-        if opts.exec_cmd:
-            os.execvp(opts.exec_cmd[0], opts.exec_cmd)
-        if not opts.restore_detached:
+        """--exec-cmd, --restore-detached or waiting for the root, whose end does not matter."""
+        if self.opts.exec_cmd:
+            os.execvp(self.opts.exec_cmd[0], self.opts.exec_cmd)
+        if not self.opts.restore_detached:
             os.waitpid(self.root.pid, 0)
         return 0

@@ -1,7 +1,8 @@
-"""Runs the engine under ptrace and does something to it at its n-th system call: kills it, or makes the call fail.
+"""Runs the engine under ptrace and does something to it at the n-th system call of its worker: kills it, or makes the
+call fail.
 
 The engine runs in a forked child of the test, so that a trial costs milliseconds. Steps are counted from the moment
-at which the engine begins to touch other tasks: its first ptrace or clone3 call.
+at which the worker begins to touch other tasks: its first ptrace or clone3 call.
 """
 
 from __future__ import annotations
@@ -38,8 +39,11 @@ class Outcome:
         return self.status == 0
 
 
-def run(work: Callable[[], int], at: int, kill: bool) -> Outcome:
-    """Run `work` in a child and interfere at step `at` (0: never). kill: SIGKILL, otherwise the call fails with EIO."""
+def run(work: Callable[[], int], at: int = 0, victim: str = "") -> Outcome:
+    """Run `work` in a child and interfere at step `at` of its worker (0: never).
+
+    victim  "worker" or "engine", the process that waits for it: the one to be killed; "": the call fails with EIO
+    """
     go_read, go_write = os.pipe()
     child = os.fork()
     if not child:
@@ -50,34 +54,68 @@ def run(work: Callable[[], int], at: int, kill: bool) -> Outcome:
             code = work()
         os._exit(code)
     os.close(go_read)
-    tracee = ptrace.Tracee.seize(child, ptrace.O_TRACESYSGOOD | ptrace.O_EXITKILL)
+    options = ptrace.O_TRACESYSGOOD | ptrace.O_EXITKILL | ptrace.O_TRACEFORK
+    engine = ptrace.Tracee.seize(child, options)
     os.write(go_write, b"!")
     os.close(go_write)
-    tracee.interrupt()
-    return _step(tracee, at, kill)
+    worker = _await_worker(engine)
+    victims = {"worker": worker.tid, "engine": engine.tid}
+    steps = _step(worker, at, victims.get(victim, 0))
+    while not (status := engine.wait()).dead:
+        engine.cont(status.signal if status.is_signal else 0)
+    return Outcome(steps, status.raw)
 
 
-def _step(tracee: ptrace.Tracee, at: int, kill: bool) -> Outcome:
-    """Stops come in pairs, entry and exit. Registers are only looked at where it matters: a stop costs 20 µs."""
+def _await_worker(engine: ptrace.Tracee) -> ptrace.Tracee:
+    """Let the engine run until it has forked, and stop the new process at its first system call."""
+    while (status := engine.wait()).event != ptrace.EVENT_FORK:
+        assert not status.dead, "the engine ended without a worker"
+        engine.cont(status.signal if status.is_signal else 0)
+    worker = ptrace.Tracee(engine.event_message())
+    engine.cont()
+    assert worker.wait().event == ptrace.EVENT_STOP
+    worker.cont_to_syscall()
+    return worker
+
+
+def _step(worker: ptrace.Tracee, at: int, victim: int) -> int:
+    """Stops come in pairs, entry and exit. Registers are only looked at where it matters: a stop costs 20 µs.
+
+    What the worker forks is detached from at once. Returns the number of steps when the worker is dead.
+    """
     steps, entry = 0, True
     while True:
-        status = tracee.wait()
+        status = worker.wait()
         if status.dead:
-            return Outcome(steps, status.raw)
+            return steps
+        if status.event == ptrace.EVENT_FORK:
+            forked = ptrace.Tracee(worker.event_message())
+            forked.wait()
+            forked.detach()
         if not status.is_syscall:
-            ptrace.ptrace(ptrace.SYSCALL, tracee.tid, 0, status.signal if status.is_signal else 0)
+            ptrace.ptrace(ptrace.SYSCALL, worker.tid, 0, status.signal if status.is_signal else 0)
             continue
         if entry:
-            steps += bool(steps) or _number(tracee) in _BEGINS
+            steps += bool(steps) or _number(worker) in _BEGINS
             if steps == at and at:
-                if kill:
-                    os.kill(tracee.tid, signal.SIGKILL)
-                    continue
-                if _number(tracee) not in _NEVER_FAIL:
-                    _fail(tracee)
+                if victim:
+                    os.kill(victim, signal.SIGKILL)
+                    _die_together(worker, victim)
+                    return steps
+                if _number(worker) not in _NEVER_FAIL:
+                    _fail(worker)
                     continue
         entry = not entry
-        tracee.cont_to_syscall()
+        worker.cont_to_syscall()
+
+
+def _die_together(worker: ptrace.Tracee, victim: int) -> None:
+    """The victim is dying. A worker that has not committed dies with it; one that has goes on to its end."""
+    if victim != worker.tid:
+        with contextlib.suppress(ProcessLookupError):
+            worker.cont()
+    while not (status := worker.wait()).dead:
+        worker.cont(status.signal if status.is_signal else 0)
 
 
 def _number(tracee: ptrace.Tracee) -> int:

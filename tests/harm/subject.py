@@ -12,6 +12,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine.kernel.libc import NR, syscall
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -36,18 +38,19 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
 if os.fork() == 0:
     count(0)
 threading.Thread(target=count, args=(8,), daemon=True).start()
-open("ready", "w").close()
+os.mkdir("ready")
 count(16)
 """
 _PLACES = 3
+_PR_SET_CHILD_SUBREAPER = 36
 _SECONDS = 10
 
 
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, or fail saying what did not come true."""
+def wait_until(true: Callable[[], bool], what: str, explain: Callable[[], str] = str) -> None:
+    """Wait for a condition, or fail saying what did not come true, and why."""
     deadline = time.monotonic() + _SECONDS
     while not true():
-        assert time.monotonic() < deadline, f"not within {_SECONDS} s: {what}"
+        assert time.monotonic() < deadline, f"not within {_SECONDS} s: {what}\n{explain()}"
         time.sleep(0.001)
 
 
@@ -64,6 +67,7 @@ class Subject:
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        syscall(NR["prctl"], _PR_SET_CHILD_SUBREAPER, 1)
         (place / "counter").write_bytes(bytes(4096))
         self.process = subprocess.Popen(
             [sys.executable, "-I", "-c", _PROGRAM],
@@ -97,16 +101,50 @@ class Subject:
     def check_unharmed(self) -> None:
         """All threads go on counting, and nothing is in the tasks that was not there before. The way home of a visit
         takes the task a moment after the engine's death."""
+        self.check_counting()
+        wait_until(lambda: self._look() == self.before, "the tasks are as before", self._difference)
+
+    def check_counting(self) -> None:
+        """All threads go on counting."""
         start = self.counts()
-        wait_until(lambda: all(a > b for a, b in zip(self.counts(), start, strict=True)), "all threads go on")
-        wait_until(lambda: self._look() == self.before, f"the tasks are as before: {self._look()} != {self.before}")
+        wait_until(
+            lambda: all(a > b for a, b in zip(self.counts(), start, strict=True)),
+            "all threads go on",
+            lambda: f"counts were {start}, are {self.counts()}",
+        )
+
+    def _difference(self) -> str:
+        """What is in the tasks that was not, and the other way round."""
+        now = self._look()
+        lines = []
+        for pid, before in self.before.items():
+            for name, old, new in zip(_Task._fields, before, now[pid], strict=True):
+                lines += [f"{pid} {name}: + {item}" for item in new if item not in old]
+                lines += [f"{pid} {name}: - {item}" for item in old if item not in new]
+        return "\n".join(lines)
 
     def remaps(self) -> list[str]:
         """Link remaps in the subject's directory."""
         return [name for name in os.listdir(self.place) if name.startswith("link_remap")]
 
+    def settles(self, where: str) -> bool:
+        """Wait until the tree is wholly there, which is told by all its threads counting on, or wholly gone."""
+        start = self.counts()
+        there = False
+
+        def settled() -> bool:
+            nonlocal there
+            there = all(a > b for a, b in zip(self.counts(), start, strict=True))
+            return there or self.gone()
+
+        wait_until(settled, f"{where}: all or nothing of the tree is there", lambda: f"{start} {self.counts()}")
+        return there
+
     def gone(self) -> bool:
-        """Whether nothing of the tree exists, zombies of a killed engine's excepted until they are reaped."""
+        """Whether nothing of the tree exists. This process adopts its orphans, and reaps them here."""
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                continue
         return not any(os.path.exists(f"/proc/{pid}") for pid in self.pids)
 
     def end(self) -> None:
