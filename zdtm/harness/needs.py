@@ -37,6 +37,7 @@ SYS_KCMP, KCMP_EPOLL_TFD = 272 if platform.machine() == "aarch64" else 312, 7
 SYS_IO_SETUP, SYS_IO_DESTROY = (0, 1) if platform.machine() == "aarch64" else (206, 207)
 SIOCUNIXFILE = 0x89E0
 MADV_GUARD_INSTALL = 102
+MAP_DROPPABLE = 0x08
 TCP_REPAIR = 19
 SO_BUF_LOCK = 72
 
@@ -114,6 +115,11 @@ def _guard_pages() -> bool:
         return _works(lambda: area.madvise(MADV_GUARD_INSTALL, 0, mmap.PAGESIZE))
 
 
+def _droppable() -> bool:
+    """MAP_DROPPABLE, since Linux 6.11."""
+    return _works(lambda: mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_ANONYMOUS | MAP_DROPPABLE).close())
+
+
 def _huge_pages() -> bool:
     count = re.search(r"^HugePages_Free:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return count is not None and int(count[1]) > 0
@@ -165,6 +171,7 @@ FEATURES: dict[str, Callable[[], bool]] = {
     "ipv6": _has_ipv6,
     "kcmp_epoll": _kcmp_epoll,
     "loginuid": _exists("/proc/self/loginuid"),
+    "map_droppable": _droppable,
     "map_files": _exists("/proc/self/map_files"),
     "memfd_hugetlb": _huge_pages,
     "ns_pid": lambda: "NSpid:" in Path("/proc/self/status").read_text(),

@@ -38,6 +38,9 @@ MADV_WIPEONFORK = 18
 MADV_GUARD_INSTALL = 102
 
 FAILED = ctypes.c_void_p(-1).value
+WATCHED = frozenset({"sd", "um", "uw", "ui"})
+"""VmFlags that do not belong to the task, but to somebody who watches its memory: soft-dirty and userfaultfd"""
+
 PAGEMAP_ENTRY = struct.Struct("Q")
 PAGEMAP_PFN = (1 << 55) - 1
 PAGEMAP_PRESENT = 1 << 63
@@ -167,7 +170,7 @@ class Vma(NamedTuple):
     inode: int
     name: str
     flags: frozenset[str]
-    """the two-letter words of VmFlags"""
+    """the two-letter words of VmFlags, without those of WATCHED"""
 
 
 def vmas() -> list[Vma]:
@@ -177,7 +180,7 @@ def vmas() -> list[Vma]:
         head: list[str] = []
         for line in file:
             if line.startswith("VmFlags:"):
-                found.append(_vma(head, frozenset(line.split()[1:])))
+                found.append(_vma(head, frozenset(line.split()[1:]) - WATCHED))
             elif not line.split(maxsplit=1)[0].endswith(":"):
                 head = line.rstrip("\n").split(maxsplit=5)
     return found
