@@ -139,8 +139,15 @@ def test_build_id_of_a_damaged_file(at: int, damage: bytes) -> None:
     assert len(build_id_of(VDSO[:at] + damage + VDSO[at + len(damage) :])) <= 64
 
 
-def test_huge_notes_are_not_read() -> None:
+def elf_with_note(size: int, build_id: bytes) -> bytes:
+    """An ELF file of one note segment that claims to have `size` bytes."""
     header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\x02\x01\x01", 3, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
-    note = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, 1 << 40, 1 << 40, 4)
-    content = struct.pack("<III", 4, 4, 3) + b"GNU\0abcd"
-    assert build_id_of(header + note + content) == b""
+    segment = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, size, size, 4)
+    return header + segment + struct.pack("<III", 4, len(build_id), 3) + b"GNU\0" + build_id
+
+
+def test_limits_of_notes_and_build_ids() -> None:
+    assert build_id_of(elf_with_note(100, b"abcd")) == b"abcd"
+    assert build_id_of(elf_with_note(1 << 40, b"abcd")) == b""
+    assert build_id_of(elf_with_note(100, b"x" * 64)) == b"x" * 64
+    assert build_id_of(elf_with_note(100, b"x" * 68)) == b""

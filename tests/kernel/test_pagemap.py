@@ -111,6 +111,20 @@ def test_runs_end_with_their_ranges(start: Callable[[str], Subject]) -> None:
 
 
 @pytest.mark.usefixtures("backend")
+def test_as_many_runs_as_one_call_returns(start: Callable[[str], Subject]) -> None:
+    subject = start("""
+P = mmap.PAGESIZE
+a = map(70000 * P)
+for page in range(0, 2 * 16384, 2):
+    ctypes.memset(a + page * P, 1, 1)
+tell(a=a)
+""")
+    a = subject.facts["a"]
+    runs = page_runs(subject.pid, [(a, a + 70000 * PAGE)])
+    assert runs == [PageRun(a + page * PAGE, 1, PRESENT) for page in range(0, 2 * 16384, 2)]
+
+
+@pytest.mark.usefixtures("backend")
 def test_many_runs(start: Callable[[str], Subject]) -> None:
     """More runs than one PAGEMAP_SCAN returns, more pages than the fallback reads at once."""
     subject = start("""
@@ -268,7 +282,8 @@ def entry(*bits: int, pfn: int = 5) -> int:
 
 
 def test_entries_of_states_that_are_hard_to_come_by() -> None:
-    entries = [entry(62), entry(62), entry(62, 61), entry(63, 56), entry(63, 55), entry(63, 55, 56), entry(62, 58), 0]
+    bits = [(62,), (62,), (62, 61), (63, 56), (63, 55), (63, 55, 56), (62, 58), (55,)]
+    entries = [entry(*numbers) for numbers in bits]
     data = struct.pack(f"={len(entries)}Q", *entries)
     assert parse_entries(data, 0, False, 0) == [PageRun(0, 2, SWAPPED), PageRun(3 * PAGE, 3, PRESENT)]
     assert parse_entries(data, 0, True, SOFT_DIRTY) == [
