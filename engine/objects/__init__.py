@@ -14,6 +14,7 @@ from engine.objects.pipe import Pipe
 from engine.objects.regular import REGULAR
 from engine.objects.signalfd import Signalfd
 from engine.objects.timerfd import Timerfd
+from engine.objects.unix_socket import UNIX_SOCKET
 from engine.objects.unsupported import Unsupported
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ KINDS: tuple[FileKind, ...] = (
     Signalfd(),
     Timerfd(),
     Pidfd(),
+    UNIX_SOCKET,
     Pipe(),
     Fifo(),
     MEMFD,

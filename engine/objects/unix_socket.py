@@ -1,0 +1,240 @@
+"""Unix sockets: unix(7). What a dump finds out about them; a restore is unix_pairs.py's and unix_settle.py's work.
+
+Beside this file: unix_name.py for names and their files, unix_queue.py for what waits to be read, unix_creds.py for
+SO_PEERCRED, sock_opts.py for options.
+
+A connection that waits to be accepted has one descriptor only, the client's. Its other end has no inode number as yet,
+so the client seems to have a peer without one; the listener knows the client. The image says that the client's peer is
+the listener. What waits to be read at the other end can't be looked at: then the dump is refused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import socket
+import stat
+import struct
+import termios
+from typing import TYPE_CHECKING, Any
+
+from engine.images.text import set_text
+from engine.kernel.sockets import borrowed
+from engine.kernel.unix_diag import LISTEN, UnixSocket, unix_sockets
+from engine.objects import sock_opts, unix_creds, unix_name
+from engine.objects.base import FileKind
+from engine.objects.fown import clear
+from engine.objects.status_flags import flags_of
+from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets
+from engine.objects.unix_queue import DumpedQueues, RestoredQueues, bytes_waiting, events, raw_name
+from engine.objects.unix_settle import settle
+
+if TYPE_CHECKING:
+    from engine.dump_context import DumpContext
+    from engine.objects.base import OpenFile
+    from engine.restore_context import RestoreContext
+
+Message = Any
+
+_DEVICE_AND_INODE = 0xFFFFFFFF
+
+
+class UnixSocketKind(FileKind):
+    """UNIXSK."""
+
+    type = 5
+    field = "usk"
+
+    def recognise(self, file: OpenFile) -> bool:
+        if not stat.S_ISSOCK(file.stat.st_mode) or not file.link.startswith("socket:"):
+            return False
+        with borrowed(file.copy) as sock:
+            return sock.family == socket.AF_UNIX
+
+    def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
+        row = ctx.part(_DumpedSockets).rows.get(file.stat.st_ino)
+        if row is None:
+            what = f"{file}: a unix socket that the kernel does not list in this net namespace"
+            ctx.problems.add(what, file.task.pid, "dump it from within its net namespace")
+            return
+        sock_opts.refuse(file, ctx)
+        if row.state == LISTEN:
+            _refuse_waiting(file, row, ctx)
+        elif not _refuse_queue(file, ctx):
+            ctx.part(DumpedQueues).read(file)
+
+    def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
+        from engine.images.schema import message
+
+        sockets = ctx.part(_DumpedSockets)
+        row = sockets.rows[file.stat.st_ino]
+        entry = message("unix_sk_entry")(
+            id=file.id,
+            ino=row.ino,
+            type=row.type,
+            state=row.state,
+            flags=flags_of(file),
+            uflags=0,
+            backlog=row.backlog,
+            peer=_peer(file, row, ctx),
+            shutdown=row.shutdown,
+            uid=file.stat.st_uid,
+            gid=file.stat.st_gid,
+        )
+        unix_name.describe(entry, file, row.name)
+        sock_opts.dump(file.copy, entry.opts)
+        with borrowed(file.copy) as sock:
+            unix_creds.dump_peer(sock, entry)
+            if row.peer == 0 and row.ino not in sockets.listeners:
+                entry.peer_name = _peer_name(sock)
+            if events(sock) & select.POLLERR:
+                entry.connection_reset = True
+        return entry
+
+    def finish_dump(self, ctx: DumpContext) -> None:
+        ctx.part(DumpedQueues).write()
+
+    def check(self, entry: Message, ctx: RestoreContext) -> None:
+        if entry.type not in TYPES or entry.state not in STATES:
+            what = f"unix socket (file {entry.id}): type {entry.type} in state {entry.state} is not possible"
+            ctx.problems.add(what, remedy="the image is damaged")
+        if not entry.uflags & EXTERN:
+            unix_name.check(entry, ctx)
+        ctx.part(RestoredSockets).check(entry)
+        ctx.part(RestoredQueues).check(ctx)
+
+    def open(self, entry: Message, ctx: RestoreContext) -> int:
+        return ctx.part(RestoredSockets).open(entry)
+
+    def fill(self, entry: Message, fd: int, ctx: RestoreContext) -> None:
+        settle(ctx)
+
+
+UNIX_SOCKET = UnixSocketKind()
+
+
+class _DumpedSockets:
+    """All unix sockets of the net namespace, and which of them the tree has.
+
+    rows       by inode number
+    listeners  inode number of a client whose connection waits -> the listener's
+    """
+
+    def __init__(self, ctx: DumpContext) -> None:
+        self._ctx = ctx
+        self._external: dict[int, int] = {}
+        self.rows = unix_sockets()
+        self.listeners = {client: row.ino for row in self.rows.values() for client in row.waiting if client}
+
+    def file(self, ino: int) -> OpenFile | None:
+        """The description of a socket, None when the tree has none."""
+        known = (file for file in self._ctx.files if file.kind is UNIX_SOCKET and file.stat.st_ino == ino)
+        return next(known, None)
+
+    def add_external(self, row: UnixSocket, user: OpenFile) -> bool:
+        """An entry for a socket outside the tree, for the name to connect to. Tells whether the name is known to lead
+        there, at least for the task that is connected to it."""
+        from engine.images.schema import message
+
+        if row.ino in self._external:
+            return True
+        directory = unix_name.directory_of(row, user)
+        if directory is None:
+            return False
+        file_id = self._external[row.ino] = self._ctx.new_file_id()
+        entry = message("unix_sk_entry")(
+            id=file_id,
+            ino=row.ino,
+            type=row.type,
+            state=LISTEN,
+            flags=os.O_RDWR,
+            uflags=EXTERN,
+            backlog=0,
+            peer=0,
+            name=row.name,
+        )
+        clear(entry.fown)
+        for field in entry.opts.DESCRIPTOR.fields:
+            if field.is_required:
+                setattr(entry.opts, field.name, 0)
+        if directory:
+            set_text(entry, "name_dir", directory)
+        self._ctx.add_entry(UNIX_SOCKET, entry)
+        return True
+
+
+def _refuse_waiting(file: OpenFile, row: UnixSocket, ctx: DumpContext) -> None:
+    """Add what stands against the connections that wait to be accepted.
+
+    Those that can be dumped get their numbers in files.img here, so that they come back in the same order.
+    """
+    sockets = ctx.part(_DumpedSockets)
+    for ino in row.waiting:
+        client = sockets.file(ino) if ino else None
+        if not ino:
+            what, remedy = "is closed at the client's end", "accept it before the dump"
+        elif client is None:
+            what, remedy = f"is of socket {ino}, which is not in the tree", "dump the client too"
+        elif _bytes_sent(client):
+            what, remedy = "has data in it", "accept it before the dump"
+        else:
+            ctx.file_id(client)
+            continue
+        ctx.problems.add(f"{file}: an in-flight connection, not accepted yet, {what}", file.task.pid, remedy)
+
+
+def _bytes_sent(file: OpenFile) -> int:
+    """SIOCOUTQ: memory that messages take which the socket has sent and nobody has read."""
+    count: int = struct.unpack("=i", fcntl.ioctl(file.copy, termios.TIOCOUTQ, bytes(4)))[0]
+    return count
+
+
+def _refuse_queue(file: OpenFile, ctx: DumpContext) -> bool:
+    """Whether the queue of a socket can't be looked at, or need not be."""
+    with borrowed(file.copy) as sock:
+        seen = events(sock)
+        if seen & select.POLLPRI:
+            what = f"{file}: a byte of out-of-band data (MSG_OOB) waits, which can't be looked at"
+            ctx.problems.add(what, file.task.pid, "read it before the dump")
+            return True
+        if not seen & select.POLLERR or sock.type == socket.SOCK_STREAM:
+            return False
+        # Receiving tells the pending error, and that is how it goes away.
+        if bytes_waiting(sock):
+            what = f"{file}: messages wait behind an error, which looking at them would take away"
+            ctx.problems.add(what, file.task.pid, "read them before the dump")
+        return True
+
+
+def _peer(file: OpenFile, row: UnixSocket, ctx: DumpContext) -> int:
+    """The inode number of the peer as images have it, 0 for none."""
+    sockets = ctx.part(_DumpedSockets)
+    peer = sockets.listeners.get(row.ino) or row.peer
+    if not peer:
+        return 0
+    if sockets.file(peer) is not None:
+        return peer
+    if f"unix[{row.ino}]" in ctx.opts.external or f"unix[{peer}]" in ctx.opts.external:
+        return peer
+    other = sockets.rows.get(peer)
+    remedy = "dump the process at the other end too"
+    if row.type == socket.SOCK_DGRAM and other is not None and other.name:
+        if not ctx.opts.allows_external_peer(peer):
+            remedy = f"--ext-unix-sk {peer} connects it again on restore"
+        elif sockets.add_external(other, file):
+            return peer
+        else:
+            remedy = "its name does not lead to it"
+    else:
+        remedy += f", or let it be closed by --external unix[{row.ino}]"
+    ctx.problems.add(f"{file}: is connected to unix socket {peer}, which is not in the tree", file.task.pid, remedy)
+    return 0
+
+
+def _peer_name(sock: socket.socket) -> bytes:
+    """The name of a peer that is closed."""
+    try:
+        return raw_name(sock.getpeername())
+    except OSError:
+        return b""
