@@ -3,6 +3,7 @@ descriptions, of which one was opened by the lost name.
 
 states: deleted-files-and-remaps/unlinked-name-other-link-alive-link-remap
 flavours: h
+modes: not snapshot: the link of a successful dump stays, and the original that goes on sees it
 options: --link-remap
 """
 
