@@ -26,7 +26,6 @@ UNSERVED = {
     "enable_external_masters": "mounts with a master outside",
     "enable_external_sharing": "mounts shared with the outside",
     "enable_fs": "unknown file systems",
-    "ext_unix_sk": "unix sockets with a peer outside",
     "force_irmap": "looking for the paths of watched files",
     "freeze_cgroup": "freezing by a control group",
     "irmap_scan_path": "looking for the paths of watched files",
