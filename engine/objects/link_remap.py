@@ -49,16 +49,16 @@ def _make_in(directory: str, fd: int, ctx: DumpContext) -> tuple[int, str]:
         before = os.fstat(parent)
         while True:
             file_id = ctx.new_file_id()
+            name = os.path.join(directory, f"{PREFIX}{file_id}")
             try:
                 link_descriptor(fd, parent, f"{PREFIX}{file_id}")
-                break
             except FileExistsError:
                 continue
+            ctx.on_failure(lambda: remove(name))
+            break
         os.utime(f"/proc/self/fd/{parent}", ns=(before.st_atime_ns, before.st_mtime_ns))
     finally:
         os.close(parent)
-    name = os.path.join(directory, f"{PREFIX}{file_id}")
-    ctx.on_failure(lambda: remove(name))
     return file_id, name
 
 

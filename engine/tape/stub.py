@@ -218,7 +218,7 @@ def make_root_stub(pid: int, base: int, channel: socket.socket, number: int, fla
     os.write(program, _program(base))
     go_read, go_write = os.pipe()
     try:
-        _clone3_root(pid, flags, program, channel.fileno(), number, go_read)
+        _clone3_root(pid, flags, program, channel.fileno(), number, (go_read, go_write))
         tracee = ptrace.Tracee.seize(pid, _OPTIONS)
         os.write(go_write, b"!")
         while (status := tracee.wait()).event != ptrace.EVENT_EXEC:
@@ -239,8 +239,12 @@ def make_root_stub(pid: int, base: int, channel: socket.socket, number: int, fla
     return stub
 
 
-def _clone3_root(pid: int, flags: int, program: int, channel: int, number: int, go: int) -> None:
-    """clone3 with set_tid from Python: a fork, whose child makes nothing but system calls before it execs."""
+def _clone3_root(pid: int, flags: int, program: int, channel: int, number: int, go: tuple[int, int]) -> None:
+    """clone3 with set_tid from Python: a fork, whose child makes nothing but system calls before it execs.
+
+    go: the pipe on which the child waits until it is traced. An engine that dies before that takes the child with it:
+    by its signal for the parent's death, by end of file if it was dead before the child could ask for that.
+    """
     import ctypes
 
     ids = ctypes.c_int32(pid)
@@ -254,9 +258,10 @@ def _clone3_root(pid: int, flags: int, program: int, channel: int, number: int, 
         return
     try:
         syscall(NR["prctl"], _PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        os.read(go, 1)
-        os.dup2(channel, number, inheritable=True)
-        syscall(NR["execveat"], program, b"\0", None, None, _AT_EMPTY_PATH)
+        os.close(go[1])
+        if os.read(go[0], 1):
+            os.dup2(channel, number, inheritable=True)
+            syscall(NR["execveat"], program, b"\0", None, None, _AT_EMPTY_PATH)
     finally:
         os._exit(127)
 
