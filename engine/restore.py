@@ -294,6 +294,7 @@ class Restore:
         """Let every thread go. First none dies with the engine any more: the kernel itself detaches those which the
         loop does not come to."""
         commit()
+        self.ctx.committed()
         tracees = [thread.stub.tracee for task in self._living() for thread in task.threads]
         for tracee in tracees:
             with contextlib.suppress(OSError):

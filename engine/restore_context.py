@@ -77,18 +77,28 @@ class RestoreContext(Parts):
         self._opening: set[int] = set()
         self._at_end: list[Callable[[], None]] = []
         self._on_success: list[Callable[[], None]] = []
+        self._after_commit: list[Callable[[], None]] = []
 
     def at_end(self, clean_up: Callable[[], None]) -> None:
         """Have something done when the restore ends, well or badly: a temporary name removed."""
         self._at_end.append(clean_up)
 
     def on_success(self, finish: Callable[[], None]) -> None:
-        """Have something done when all tasks are complete and none runs yet: seals, names that are not needed again."""
+        """Have something done when all tasks are complete and none runs yet: seals, owners of files."""
         self._on_success.append(finish)
 
     def succeeded(self) -> None:
         """All tasks are complete."""
         for finish in self._on_success:
+            finish()
+
+    def after_commit(self, finish: Callable[[], None]) -> None:
+        """Have something done when the restore can't fail any more: names removed that only a restore needs."""
+        self._after_commit.append(finish)
+
+    def committed(self) -> None:
+        """The restore can't fail any more. No task runs yet."""
+        for finish in self._after_commit:
             finish()
 
     def clean_up(self) -> None:

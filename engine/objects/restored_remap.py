@@ -142,7 +142,7 @@ class RestoredRemaps:
             for file_id, link_id in self._links.items():
                 self._open_link(names, file_id, self._name(link_id))
         for link in {self._name(link_id) for link_id in self._links.values()}:
-            self._ctx.on_success(partial(link_remap.remove, link))
+            self._ctx.after_commit(partial(link_remap.remove, link))
         for ghost_id, users in self._ghost_users.items():
             ghost.complete(self._ctx.images, ghost_id, self._bases[users[0]])
 
@@ -181,11 +181,8 @@ class RestoredRemaps:
         return True
 
     def _open_link(self, names: TemporaryNames, file_id: int, link: str) -> None:
-        fd = open_name(link, os.O_PATH | os.O_NOFOLLOW)
-        try:
-            self._keep([file_id], [names.link(fd, self._name(file_id))])
-        finally:
-            os.close(fd)
+        directory = names.directory(os.path.dirname(link))
+        self._keep([file_id], [names.open_as(self._name(file_id), directory, os.path.basename(link))])
 
     def _keep(self, users: list[int], opened: list[int]) -> None:
         for user, fd in zip(users, opened, strict=True):

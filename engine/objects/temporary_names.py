@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from engine import log
-from engine.kernel.names import link_descriptor, rename_if_free
+from engine.kernel.names import rename_if_free
 from engine.objects.paths import open_name
 
 if TYPE_CHECKING:
@@ -75,38 +75,36 @@ class TemporaryNames:
         _remove(directory, temporary)
         create(directory, temporary)
         self._undo.callback(_remove, directory, temporary)
-        fd = os.open(temporary, _OPEN, dir_fd=directory)
-        self._undo.callback(os.close, fd)
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
+        if stat.S_ISDIR(os.stat(temporary, dir_fd=directory, follow_symlinks=False).st_mode):
             current = self._rename(directory, temporary, base)
-            if current != temporary:
-                self._undo.callback(_remove, directory, current)
+            self._undo.callback(_remove, directory, current)
             return [os.open(current, _OPEN, dir_fd=directory) for _ in users]
-        return [self.link(fd, user) for user in users]
+        return [self.open_as(user, directory, temporary) for user in users]
 
     @staticmethod
     def _rename(directory: int, temporary: str, base: str) -> str:
         """Directories have one name: give this one its own back if that is free."""
         try:
             rename_if_free(directory, temporary, base)
-        except FileExistsError:
+        except OSError as error:
+            log.debug(f"{base}: the deleted directory stays {temporary}: {error.strerror}")
             return temporary
         return base
 
-    def link(self, fd: int, name: str) -> int:
-        """Open (O_PATH) a file that has some name by another name of it, made for the purpose if that is free."""
-        directory, base, right = self.nearest(name)
+    def open_as(self, name: str, directory: int, base: str) -> int:
+        """Open (O_PATH) a file that is there as directory/base by another name, made for the purpose if it is free."""
+        place, new_base, right = self.nearest(name)
         if right:
             try:
-                link_descriptor(fd, directory, base)
+                os.link(base, new_base, src_dir_fd=directory, dst_dir_fd=place, follow_symlinks=False)
             except OSError as error:
                 log.debug(f"{name}: the deleted file is opened by another name: {error.strerror}")
             else:
                 try:
-                    return os.open(base, _OPEN, dir_fd=directory)
+                    return os.open(new_base, _OPEN, dir_fd=place)
                 finally:
-                    os.unlink(base, dir_fd=directory)
-        return os.open(f"/proc/self/fd/{fd}", os.O_PATH | os.O_CLOEXEC)
+                    os.unlink(new_base, dir_fd=place)
+        return os.open(base, _OPEN, dir_fd=directory)
 
 
 def _remove(directory: int, name: str) -> None:
