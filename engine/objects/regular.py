@@ -151,25 +151,23 @@ def describe_path(ctx: DumpContext, target: Target, file_id: int, flags: int = 0
 def _build_id_words(fd: int, leased: Container[int] = ()) -> list[int]:
     """The build id of an executable or library as the image has it, empty for all other files.
 
-    leased  inode numbers of files that tasks have leases on: opening one, as must be done with a descriptor that is
-            not fit for reading, would break the lease
+    leased  inode numbers of files that tasks have leases on: opening one would break the lease
+
+    All others are opened for the purpose, so that their access time stays.
     """
     from engine.kernel.elf import read_build_id
 
-    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-    if not flags & (os.O_PATH | os.O_DIRECT) and flags & os.O_ACCMODE != os.O_WRONLY:
-        build_id = read_build_id(fd)
-    elif os.fstat(fd).st_ino in leased:
-        return []
-    else:
-        try:
+    try:
+        if os.fstat(fd).st_ino in leased:
+            build_id = read_build_id(fd)
+        else:
             own = reopen(fd, os.O_RDONLY | os.O_NOATIME | os.O_NONBLOCK)
-        except OSError:
-            return []
-        try:
-            build_id = read_build_id(own)
-        finally:
-            os.close(own)
+            try:
+                build_id = read_build_id(own)
+            finally:
+                os.close(own)
+    except OSError:
+        return []
     padded = build_id + bytes(-len(build_id) % 4)
     return [int.from_bytes(padded[at : at + 4], "little") for at in range(0, len(padded), 4)]
 
