@@ -18,6 +18,8 @@ from zdtm.harness.oracle.kernel import PAGE, anonymous_pages
 from zdtm.harness.oracle.maps import Vma
 
 CHUNK = 1 << 20
+GUARD = b"a guard page".ljust(PAGE)
+"""Stands for the contents of a page that has none, so that a guard that is lost shows as a difference"""
 ZERO_SUM = zlib.crc32(bytes(PAGE))
 KEEP_BYTES_OF_AREAS_UP_TO = 4 << 20
 KEEP_BYTES_OF_TASK = 48 << 20
@@ -64,7 +66,7 @@ def read_pages(pid: int, vmas: list[Vma], rseq: list[int], also: Pages | None = 
 
 def _read_span(memory: int, start: int, end: int, pages: Pages, *, keep: bool) -> None:
     for chunk in range(start, end, CHUNK):
-        data = os.pread(memory, min(CHUNK, end - chunk), chunk)
+        data = _read(memory, chunk, min(chunk + CHUNK, end))
         for area in (area - chunk for area in pages.rseq if chunk <= area < chunk + len(data)):
             for first, last in RSEQ_WRITTEN:
                 data = data[: area + first] + bytes(last - first) + data[area + last :]
@@ -75,6 +77,20 @@ def _read_span(memory: int, start: int, end: int, pages: Pages, *, keep: bool) -
                 pages.sums[chunk + offset] = total
                 if keep:
                     pages.kept[chunk + offset] = page
+
+
+def _read(memory: int, start: int, end: int) -> bytes:
+    """Guard pages (MADV_GUARD_INSTALL) look like swapped ones, but a read stops before one and fails at one."""
+    pieces = []
+    while start < end:
+        try:
+            pieces.append(os.pread(memory, end - start, start))
+        except OSError as problem:
+            if problem.errno != errno.EIO:
+                raise
+            pieces.append(GUARD)
+        start += len(pieces[-1])
+    return b"".join(pieces)
 
 
 def _read_also(memory: int, vmas: list[Vma], also: Pages, pages: Pages) -> None:
