@@ -6,6 +6,7 @@ and in any case after some minutes.
 states: unix-sockets/external-peer
 flavours: h
 options: --ext-unix-sk
+modes: not snapshot: the original, which goes on first, has told the outsider to end
 """
 
 import os
