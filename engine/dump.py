@@ -94,7 +94,7 @@ def _load_what_is_needed() -> None:
     import engine.objects.regular  # noqa: F401
     from engine.images.schema import message
     from engine.kernel.cpuid import xsave_components
-    from engine.kernel.pagemap import can_scan
+    from engine.kernel.pagemap_scan import can_scan
 
     for name in _MESSAGES:
         message(name)()

@@ -33,7 +33,7 @@ from engine.kernel import ptrace, rseq
 from engine.kernel.libc import NR, syscall
 from engine.tape import arch as architectures
 from engine.tape.stop_signals import StopSignals
-from engine.tape.tape import HOME, LAST, MAY_FAIL, RECORD, Tape, int32_at
+from engine.tape.tape import HOME, INT32, LAST, MAY_FAIL, RECORD, Tape, int32_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -186,6 +186,7 @@ class Visit:
             while not self._stopped_by_us(status := self.thread.wait()):
                 self._stop_signals.hold(status)
                 self.thread.cont()
+            self._take_back_lent()
             self._leave_by(NR["close"], self._remote_socket)
         except ProcessLookupError as gone:
             if not isinstance(error, CrError):
@@ -193,6 +194,15 @@ class Visit:
         finally:
             if self._socket is not None:
                 self._socket.close()
+                self._socket = None
+
+    def _take_back_lent(self) -> None:
+        """Close what lend() gave and, after an error, could not take back itself. The rescue tape knows its number."""
+        (number,) = struct.unpack("<Q", self.memory.read(self._slot, 8))
+        if number & INT32 != _NO_FD & INT32:
+            boot = self.cave.address + self.arch.BOOT
+            self._set_registers(self.arch.calling(self._registers, boot, NR["close"], number & INT32))
+            self._step_over_syscall()
 
     def _stopped_by_us(self, status: ptrace.Status) -> bool:
         if status.dead:
@@ -293,6 +303,8 @@ class Visit:
         try:
             yield number
         finally:
+            if self._socket is None:
+                return
             tape = Tape()
             tape.store(self._slot, _NO_FD)
             tape.call("close", number)

@@ -88,8 +88,9 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
     A task with a limit on file size can't write for us, and pages it may not read itself are not its to write: those
     go through the engine.
     """
-    through_engine = [run for run in runs if not run.readable or _limits_file_size(task)]
-    by_task = [] if _limits_file_size(task) else [run for run in runs if run.readable]
+    limited = _limits_file_size(task)
+    through_engine = [run for run in runs if limited or not run.readable]
+    by_task = [] if limited else [run for run in runs if run.readable]
     assert task.visit is not None
     if by_task:
         with task.visit.lend(file) as number:

@@ -89,9 +89,7 @@ def _step(worker: ptrace.Tracee, at: int, victim: int) -> int:
         if status.dead:
             return steps
         if status.event == ptrace.EVENT_FORK:
-            forked = ptrace.Tracee(worker.event_message())
-            forked.wait()
-            forked.detach()
+            _let_go(worker.event_message())
         if not status.is_syscall:
             ptrace.ptrace(ptrace.SYSCALL, worker.tid, 0, status.signal if status.is_signal else 0)
             continue
@@ -115,7 +113,18 @@ def _die_together(worker: ptrace.Tracee, victim: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             worker.cont()
     while not (status := worker.wait()).dead:
-        worker.cont(status.signal if status.is_signal else 0)
+        if status.event == ptrace.EVENT_FORK:
+            _let_go(worker.event_message())
+        with contextlib.suppress(ProcessLookupError):
+            worker.cont(status.signal if status.is_signal else 0)
+
+
+def _let_go(pid: int) -> None:
+    """What the worker forks is attached by itself; its death must be its own matter."""
+    forked = ptrace.Tracee(pid)
+    with contextlib.suppress(ProcessLookupError):
+        if not forked.wait().dead:
+            forked.detach()
 
 
 def _number(tracee: ptrace.Tracee) -> int:
