@@ -303,9 +303,8 @@ class Visit:
         try:
             yield number
         finally:
-            if self._socket is None:
-                return
-            tape = Tape()
-            tape.store(self._slot, _NO_FD)
-            tape.call("close", number)
-            self.run(tape)
+            if self._socket is not None:
+                tape = Tape()
+                tape.store(self._slot, _NO_FD)
+                tape.call("close", number)
+                self.run(tape)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import struct
 from typing import TYPE_CHECKING
 
 from engine.kernel import ptrace

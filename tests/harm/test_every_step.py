@@ -32,8 +32,8 @@ def subject(tmp_path: Path) -> Iterator[Subject]:
 
 
 def _dump(subject: Subject, images: Path, *options: str) -> Callable[[], int]:
-    words = ["crucible", "dump", "-t", str(subject.pid), "-D", str(images), "--link-remap", "-v4", "-o", "dump.log", *options]
-    return lambda: engine.cli.main(words)
+    words = ["dump", "-t", str(subject.pid), "-D", str(images), "--link-remap", "-v4", "-o", "dump.log"]
+    return lambda: engine.cli.main(["crucible", *words, *options])
 
 
 def _restore(images: Path) -> Callable[[], int]:
