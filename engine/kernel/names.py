@@ -1,6 +1,6 @@
 """Names of files: the system calls for them that Python's os module lacks.
 
-All take names as os.fsdecode makes them and raise OSError with the name in it.
+All take names as os.fsdecode makes them and raise OSError as os.open() does, with the name in it.
 """
 
 from __future__ import annotations
@@ -61,5 +61,5 @@ def _named(name: str, *call: int | bytes) -> int:
     try:
         return syscall(*call)  # type: ignore[arg-type]
     except OSError as error:
-        error.filename = name
-        raise
+        code = error.errno or 0
+        raise OSError(code, os.strerror(code), name) from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engine import log
@@ -54,7 +55,7 @@ def _make_in(directory: str, fd: int, ctx: DumpContext) -> tuple[int, str]:
                 link_descriptor(fd, parent, f"{PREFIX}{file_id}")
             except FileExistsError:
                 continue
-            ctx.on_failure(lambda: remove(name))
+            ctx.on_failure(partial(remove, name))
             break
         os.utime(f"/proc/self/fd/{parent}", ns=(before.st_atime_ns, before.st_mtime_ns))
     finally:

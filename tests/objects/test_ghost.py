@@ -187,7 +187,10 @@ def test_other_types(cycle: Cycle, place: Path) -> None:
     os.close(node)
 
 
-@pytest.mark.parametrize("name", ["quote'\"", "new\nline", "per%cent", "back\\slash", "\udcff\udcfe", "x" * 255, "x (deleted)"])
+ODD_NAMES = ["quote'\"", "new\nline", "per%cent", "back\\slash", "\udcff\udcfe", "x" * 255, "x (deleted)"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_names(cycle: Cycle, place: Path, name: str) -> None:
     fd = deleted(place / name, b"x")
     cycle.dump(fd)
