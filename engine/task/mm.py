@@ -12,6 +12,7 @@ from engine.errors import CrError
 from engine.kernel.proc_maps import read_smaps
 from engine.kernel.proc_stat import read_stat
 from engine.kernel.procfs import read_auxv
+from engine.tape import arch as architectures
 from engine.task import vma as vmas
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _MM_MAP = struct.Struct("<11QQII")
-TASK_SIZE = (1 << 47) - 4096
+TASK_SIZE = int(architectures.current().task_size())
 
 
 def collect(ctx: DumpContext, task: Task) -> Message:

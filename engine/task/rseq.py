@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel.rseq import abort_address
+from engine.task import cpu_state
 
 if TYPE_CHECKING:
     from engine.tape.tape import Tape
@@ -20,10 +21,9 @@ def collect(thread: Thread, core: Message) -> None:
     address, size, signature = thread.tracee.rseq()
     entry = core.thread_core.rseq_entry
     entry.rseq_abi_pointer, entry.rseq_abi_size, entry.signature = address, size, signature
-    gpregs = core.thread_info.gpregs
-    abort = abort_address(thread.tracee, thread.task.memory, gpregs.ip)
+    abort = abort_address(thread.tracee, thread.task.memory, cpu_state.ip(core))
     if abort is not None:
-        gpregs.ip = abort
+        cpu_state.set_ip(core, abort)
 
 
 def restore(tape: Tape, area: Message) -> None:

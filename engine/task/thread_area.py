@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from engine.kernel.libc import NR, syscall
 from engine.kernel.procfs import read_comm
 from engine.tape.tape import Tape
-from engine.task import rseq
+from engine.task import cpu_state, rseq
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def ask_thread(tape: Tape, thread: Thread, core: Message) -> Callable[[], None]:
         (signal,) = death.unpack("<i")
         if signal:
             core.thread_core.pdeath_sig = signal
-        (core.thread_info.clear_tid_addr,) = tid.unpack("<Q")
+        (cpu_state.info(core).clear_tid_addr,) = tid.unpack("<Q")
 
     return answer
 
@@ -60,7 +60,7 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
     """sigaltstack(2) refuses to move a stack that is in use, which the kernel tells by the stack pointer; the stub's is
     elsewhere, so SS_ONSTACK is neither needed nor allowed."""
     area = thread.core.thread_core
-    tape.call("set_tid_address", thread.core.thread_info.clear_tid_addr)
+    tape.call("set_tid_address", cpu_state.info(thread.core).clear_tid_addr)
     if area.futex_rla_len == _ROBUST_LIST_SIZE:
         tape.call("set_robust_list", area.futex_rla, area.futex_rla_len)
     rseq.restore(tape, area)

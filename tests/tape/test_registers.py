@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import struct
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.tape import arch as architectures
 from engine.tape.arch import aarch64, x86_64
 
 MAX = (1 << 64) - 1
@@ -46,7 +48,7 @@ def test_order_aarch64() -> None:
 @ARCHITECTURES
 def test_call(arch: Any) -> None:
     """Number, arguments (negative ones too) and place of a system call; everything else stays."""
-    before = {name: 1000 + n for n, name in enumerate(arch.unpack(bytes(8 * WORDS[arch.NAME])))}
+    before = {name: 100 + n for n, name in enumerate(arch.unpack(bytes(8 * WORDS[arch.NAME])))}
     after = arch.calling(before, 0x4000, 9, 1, -1, 3, 4, 5, 6)
     names = {
         "x86_64": ("ip", "ax", "di", "si", "dx", "r10", "r8", "r9"),
@@ -56,6 +58,14 @@ def test_call(arch: Any) -> None:
     untouched = set(before) - {*names, "orig_ax"}
     assert all(after[name] == before[name] for name in untouched)
     assert before["sp"] == after["sp"]
+
+
+def test_branch_target_checks_do_not_see_us() -> None:
+    """A thread that has just branched must land on a landing pad; our code is none. At home it must again."""
+    before = dict(aarch64.unpack(bytes(8 * 34)), pstate=0xF0000C00)
+    assert aarch64.calling(before, 0x4000, 9)["pstate"] == 0xF0000000
+    assert aarch64.interpreting(before, 0x4000, 0x5000, 3, 0x6000)["pstate"] == 0xF0000000
+    assert aarch64.for_home(before)["pstate"] == 0xF0000C00
 
 
 @ARCHITECTURES
@@ -124,3 +134,16 @@ def test_way_home_of_aarch64_is_a_signal_frame() -> None:
     assert struct.unpack_from("<IIII", frame, reserved) == (0x46508001, 528, 0x11, 0x22)
     assert frame[reserved + 16 : reserved + 528] == vectors
     assert frame[reserved + 528 :] == bytes(16)
+
+
+def test_task_size() -> None:
+    """No mapping of this process lies outside, and nothing beyond can be mapped."""
+    arch = architectures.current()
+    with open("/proc/self/maps") as maps:
+        ends = [int(line.split("-")[1].split()[0], 16) for line in maps if "vsyscall" not in line]
+    assert max(ends) <= arch.task_size()
+    beyond = -(-arch.task_size() // 4096) * 4096
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    assert libc.mmap(ctypes.c_void_p(beyond), ctypes.c_size_t(4096), 3, 0x32, -1, 0) == MAX
+    assert ctypes.get_errno() == errno.ENOMEM

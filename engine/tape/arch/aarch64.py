@@ -32,9 +32,17 @@ _ALIGN_RESERVED = 8
 _END = bytes(16)
 HOME_TABLE_SIZE = 16 + _FRAME_BEFORE_REGISTERS.size + _FORMAT.size + _ALIGN_RESERVED + _FPSIMD_SIZE + len(_END)
 
+_BTYPE = 3 << 10
 _MAX = (1 << 64) - 1
 
 Registers = dict[str, int]
+
+
+def task_size() -> int:
+    """The end of user space. Kernels are built for 39, 42, 47 or 48 bits of addresses; the stack lies at the top."""
+    with open("/proc/self/maps") as maps:
+        highest = max(int(line.split("-")[1].split()[0], 16) for line in maps)
+    return 1 << (highest - 1).bit_length()
 
 
 def unpack(content: bytes) -> Registers:
@@ -70,9 +78,14 @@ def moved_to(registers: Registers, ip: int) -> Registers:
     return dict(registers, pc=ip)
 
 
+def _landed(registers: Registers) -> Registers:
+    """PSTATE.BTYPE cleared: after an indirect branch, the vDSO would take nothing but a landing pad (BTI)."""
+    return dict(registers, pstate=registers["pstate"] & ~_BTYPE)
+
+
 def calling(registers: Registers, ip: int, nr: int, *args: int) -> Registers:
     """Registers that make a thread run system call `nr` at the svc instruction at `ip`."""
-    result = dict(registers, pc=ip, x8=nr)
+    result = dict(_landed(registers), pc=ip, x8=nr)
     for number, value in enumerate(args):
         result[f"x{number}"] = value & _MAX
     return result
@@ -80,7 +93,7 @@ def calling(registers: Registers, ip: int, nr: int, *args: int) -> Registers:
 
 def interpreting(registers: Registers, code: int, record: int, socket: int, mailbox: int) -> Registers:
     """Registers that start the interpreter at `code` on `record`. socket -1 makes it stop by a trap."""
-    return dict(registers, pc=code, x19=record, x20=socket & _MAX, x21=mailbox)
+    return dict(_landed(registers), pc=code, x19=record, x20=socket & _MAX, x21=mailbox)
 
 
 def with_socket(registers: Registers, socket: int) -> Registers:
