@@ -6,6 +6,7 @@
 
 #include <sched.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 
 /* The text of /proc/PID/NAME; PID may be a thread's. Empty when the task is gone. */
 static inline void task_file(pid_t pid, const char *name, char *text, size_t size)
@@ -33,13 +34,13 @@ static inline unsigned long long task_status(pid_t pid, const char *name)
 	return value;
 }
 
-/* Wait until a task sleeps in the system call with that number. */
+/* Wait until a task sleeps in the system call with that number, or in its continuation after an interruption. */
 static inline void task_wait_in(pid_t pid, long nr)
 {
 	char text[256];
 	long now = -1;
 
-	while (now != nr) {
+	while (now != nr && now != SYS_restart_syscall) {
 		task_file(pid, "syscall", text, sizeof(text));
 		check(*text, "task %d is gone", pid);
 		if (sscanf(text, "%ld", &now) != 1) /* "running" */

@@ -4,6 +4,7 @@
  *
  * states: process-tree/running-sleeping-task
  * flavours: h
+ * oracle: ignore memory: it counts its rounds as it goes
  */
 #include "zdtmtst.h"
 
