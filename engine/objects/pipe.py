@@ -124,17 +124,17 @@ class _RestoredPipes:
         """A pipe with its contents and all its descriptions."""
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
         packet_mode = any(end.flags & os.O_DIRECT and end.flags & os.O_ACCMODE != os.O_RDONLY for end in ends)
-        self.queues.fill(pipe_id, write_end, packet_mode)
         free = {os.O_RDONLY: read_end, os.O_WRONLY: write_end}
-        for end in ends:
-            if not end.flags & _O_LARGEFILE and end.flags & os.O_ACCMODE in free:
-                fd = free.pop(end.flags & os.O_ACCMODE)
-            else:
-                fd = reopen(read_end, end.flags & os.O_ACCMODE)
-            fcntl.fcntl(fd, fcntl.F_SETFL, end.flags & SETTABLE)
-            self._made[end.id] = fd
-        for fd in free.values():
-            os.close(fd)
+        try:
+            self.queues.fill(pipe_id, write_end, packet_mode)
+            for end in ends:
+                mode = end.flags & os.O_ACCMODE
+                original = not end.flags & _O_LARGEFILE and mode in free
+                fd = self._made[end.id] = free.pop(mode) if original else reopen(read_end, mode)
+                fcntl.fcntl(fd, fcntl.F_SETFL, end.flags & SETTABLE)
+        finally:
+            for fd in free.values():
+                os.close(fd)
 
     def _close(self) -> None:
         """Ends that turned out to be nobody's."""

@@ -41,10 +41,25 @@ def directions(files: list[OpenFile]) -> set[int]:
 
 
 def has_peer(file: OpenFile) -> bool:
-    """Whether anybody has the other end of a pipe open: else a reader sees a hang-up, a writer an error (poll(2))."""
+    """Whether anybody has the other end of a pipe open: else a reader sees a hang-up, a writer an error (poll(2)).
+
+    A reader of a fifo that has not seen a writer yet sees no hang-up (fs/pipe.c, pipe_poll). tee(2) tells it: it finds
+    the end of an empty pipe that nobody writes to, and has to wait where somebody does.
+    """
     poll = select.poll()
     poll.register(file.copy, 0)
-    return not poll.poll(0)
+    if poll.poll(0):
+        return False
+    if file.flags & os.O_ACCMODE == os.O_WRONLY:
+        return True
+    own_read, own_write = os.pipe()
+    try:
+        return syscall(NR["tee"], file.copy, own_write, 1, _SPLICE_F_NONBLOCK) != 0
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(own_read)
+        os.close(own_write)
 
 
 def write(image: ImageWriter, pipe_id: int, files: list[OpenFile], external: bool = False) -> None:

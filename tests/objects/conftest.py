@@ -98,10 +98,14 @@ class Cycle:
         self._fds += fds
         return fds
 
+    def close_descriptors(self) -> None:
+        """Close what restore() has returned. It is closed after the test anyway."""
+        while self._fds:
+            os.close(self._fds.pop())
+
     def close(self) -> None:
         self.images.close()
-        for fd in self._fds:
-            os.close(fd)
+        self.close_descriptors()
 
 
 @pytest.fixture

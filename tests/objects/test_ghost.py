@@ -12,6 +12,7 @@ import pytest
 from engine.errors import CrError, Refused
 from engine.kernel.extents import data_ranges
 from engine.kernel.names import link_descriptor
+from tests.objects.facts import link_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +27,6 @@ def deleted(path: Path, content: bytes = b"", flags: int = os.O_RDWR) -> int:
     fd = os.open(path, flags)
     path.unlink()
     return fd
-
-
-def link_of(fd: int) -> str:
-    return os.readlink(f"/proc/self/fd/{fd}")
 
 
 @pytest.mark.parametrize("size", [0, 1, 12287, 12288, 100_000])

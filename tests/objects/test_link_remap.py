@@ -9,6 +9,7 @@ import pytest
 
 from engine.errors import Refused
 from engine.objects import link_remap
+from tests.objects.facts import link_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def test_same_inode_by_the_lost_name(cycle: Cycle, place: Path) -> None:
     assert links(place) == []
     assert {os.fstat(fd).st_ino for fd in new} == {os.stat(place / "other").st_ino}
     assert os.fstat(new[0]).st_nlink == 1
-    assert [os.readlink(f"/proc/self/fd/{fd}") for fd in new] == [os.readlink(f"/proc/self/fd/{fd}") for fd in fds]
+    assert [link_of(fd) for fd in new] == [link_of(fd) for fd in fds]
     assert os.stat(place).st_mtime_ns == before
     for fd in fds:
         os.close(fd)
@@ -83,7 +84,7 @@ def test_directory_is_gone_too(cycle: Cycle, place: Path) -> None:
     cycle.dump(fd)
     assert len(links(place)) == 1
     (new,) = cycle.restore()
-    assert os.readlink(f"/proc/self/fd/{new}") == os.readlink(f"/proc/self/fd/{fd}")
+    assert link_of(new) == link_of(fd)
     assert os.listdir(place) == ["other"]
     os.close(fd)
 
@@ -116,8 +117,8 @@ def test_name_that_leads_to_the_file_again(cycle: Cycle, place: Path) -> None:
     """The kernel still says "(deleted)", but there is nothing to remap."""
     fd = renamed(place)
     (place / "lost").hardlink_to(place / "other")
-    assert os.readlink(f"/proc/self/fd/{fd}").endswith(" (deleted)")
+    assert link_of(fd).endswith(" (deleted)")
     cycle.dump(fd)
     (new,) = cycle.restore()
-    assert os.readlink(f"/proc/self/fd/{new}") == str(place / "lost")
+    assert link_of(new) == str(place / "lost")
     os.close(fd)
