@@ -46,17 +46,25 @@ class _Listener(NamedTuple):
 
 
 class RestoredSockets:
-    """The unix sockets of a restore.
+    """The unix sockets of a restore. Its tables go by the inode number in the images.
 
-    fds       inode number in the images -> descriptor, of all that exist
-    partners  inode number -> descriptor of what the socket is connected to by birth
-    to_close  those of the partners that only stand for a peer that is closed
-    inherited inode numbers of those that the user has given (--inherit-fd)
+    by_ino        entries
+    connected_to  entries of those whose peer a socket is, or whose connection it has not accepted
+    datagrams     entries of datagram sockets by name
+    fds           descriptors of all that exist
+    partners      the descriptor of what a socket is connected to by birth
+    to_close      those of the partners that only stand for a peer that is closed
+    inherited     those that the user has given (--inherit-fd)
     """
 
     def __init__(self, ctx: RestoreContext) -> None:
         self._ctx = ctx
         self.by_ino = {entry.usk.ino: entry.usk for entry in ctx.entries.values() if entry.type == _UNIXSK}
+        self.connected_to: dict[int, list[Message]] = {}
+        self.datagrams: dict[bytes, list[Message]] = {}
+        self._listeners: dict[tuple[int, bytes], Message] = {}
+        for entry in self.by_ino.values():
+            self._index(entry)
         self.fds: dict[int, int] = {}
         self.partners: dict[int, int] = {}
         self.to_close: list[int] = []
@@ -64,6 +72,16 @@ class RestoredSockets:
         self._unclaimed: set[int] = set()
         self._shut_before: dict[int, int] = {}
         ctx.at_end(self._close_unclaimed)
+
+    def _index(self, entry: Message) -> None:
+        if entry.uflags & EXTERN:
+            return
+        if entry.peer and entry.peer != entry.ino:
+            self.connected_to.setdefault(entry.peer, []).append(entry)
+        if entry.state == LISTEN:
+            self._listeners.setdefault((entry.type, entry.name), entry)
+        elif entry.type == socket.SOCK_DGRAM and entry.name:
+            self.datagrams.setdefault(entry.name, []).append(entry)
 
     def _close_unclaimed(self) -> None:
         for ino in self._unclaimed:
@@ -154,8 +172,8 @@ class RestoredSockets:
             return peer
         if entry.name:
             return None
-        fans = (other for other in self.by_ino.values() if other.peer == entry.ino and other.ino != entry.ino)
-        return next((other for other in fans if other.type == socket.SOCK_DGRAM), None)
+        fans = self.connected_to.get(entry.ino, [])
+        return fans[0] if fans else None
 
     def _had_partner(self, entry: Message) -> bool:
         """Whether a socket was made together with one that is closed. One with a name may also have connected to one
@@ -200,8 +218,7 @@ class RestoredSockets:
 
     def listen_queue(self, entry: Message) -> int:
         """The backlog that a listener needs to get back those who wait. It may be set lower afterwards."""
-        waiting = [other for other in self.by_ino.values() if other.peer == entry.ino]
-        return max(int(entry.backlog), len(waiting))
+        return max(int(entry.backlog), len(self.connected_to.get(entry.ino, ())))
 
     def _make_listener(self, entry: Message) -> None:
         fd = self._make(entry)
@@ -210,10 +227,9 @@ class RestoredSockets:
     def _sides(self, one: Message, other: Message) -> tuple[Message, Message]:
         """(client, server) of a connection. The server's end has the listener's name and, being younger, the higher
         inode number as a rule. Of two without a name either may be either."""
-        names = {entry.name for entry in self.by_ino.values() if entry.state == LISTEN}
 
         def likely_server(entry: Message) -> tuple[bool, bool, int]:
-            return entry.name in names, bool(entry.name), entry.ino
+            return (entry.type, entry.name) in self._listeners, bool(entry.name), entry.ino
 
         client, server = sorted((one, other), key=likely_server)
         return client, server
@@ -257,9 +273,9 @@ class RestoredSockets:
         if not name:
             return None
         kind = known.type
-        for entry in self.by_ino.values():
-            if entry.state == LISTEN and entry.name == name and entry.type == kind and not entry.uflags & EXTERN:
-                return _Listener(self._ctx.open_file(entry.id), name, kind, False)
+        entry = self._listeners.get((kind, name))
+        if entry is not None:
+            return _Listener(self._ctx.open_file(entry.id), name, kind, False)
         fd = new_socket(socket.AF_UNIX, kind)
         try:
             self._ctx.part(Names).bind_nowhere(fd, name)

@@ -107,8 +107,8 @@ class _Filler:
 
     def _sender(self, name: bytes) -> int:
         """A socket of that name: the one that has it, or one that is closed when the queue is full."""
-        for other in self._sockets.by_ino.values():
-            if name and other.name == name and other.type == socket.SOCK_DGRAM and other.ino in self._sockets.fds:
+        for other in self._sockets.datagrams.get(name, ()):
+            if other.ino in self._sockets.fds:
                 return self._sockets.fds[other.ino]
         if name not in self._temporary:
             fd = self._temporary[name] = new_socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -144,8 +144,8 @@ class _Connector:
         if entry.ino in self._visited:
             return
         self._visited.add(entry.ino)
-        for other in self._entries:
-            if other.peer == entry.ino and other.type == socket.SOCK_DGRAM:
+        for other in self._sockets.connected_to.get(entry.ino, ()):
+            if other.ino in self._sockets.fds:
                 self._connect_datagram(other)
         peer, fd = self._sockets.peer(entry), self._sockets.fds[entry.ino]
         if peer is None:

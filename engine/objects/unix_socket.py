@@ -124,13 +124,18 @@ class _DumpedSockets:
     def __init__(self, ctx: DumpContext) -> None:
         self._ctx = ctx
         self._external: dict[int, int] = {}
+        self._files: dict[int, OpenFile] = {}
+        self._looked_at = 0
         self.rows = unix_sockets()
         self.listeners = {client: row.ino for row in self.rows.values() for client in row.waiting if client}
 
     def file(self, ino: int) -> OpenFile | None:
         """The description of a socket, None when the tree has none."""
-        known = (file for file in self._ctx.files if file.kind is UNIX_SOCKET and file.stat.st_ino == ino)
-        return next(known, None)
+        for file in self._ctx.files[self._looked_at :]:
+            if file.kind is UNIX_SOCKET:
+                self._files[file.stat.st_ino] = file
+        self._looked_at = len(self._ctx.files)
+        return self._files.get(ino)
 
     def add_external(self, row: UnixSocket, user: OpenFile) -> bool:
         """An entry for a socket outside the tree, for the name to connect to. Tells whether the name is known to lead
