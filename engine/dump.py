@@ -7,6 +7,7 @@ for files without a name (--link-remap), which a failed dump takes away again.
 
 from __future__ import annotations
 
+import time
 import uuid
 from contextlib import ExitStack
 from functools import partial
@@ -24,7 +25,7 @@ from engine.stats import DumpStats
 from engine.tape.cave import find_cave
 from engine.tape.tape import Tape
 from engine.tape.visit import SCRATCH_SIZE, Visit
-from engine.task import core, fs, mm, pages, pstree
+from engine.task import cgroups, core, fs, mm, pages, pstree
 from engine.task.seize import FrozenTree
 from engine.task.tree import DEAD
 
@@ -146,6 +147,7 @@ def _dump(ctx: DumpContext) -> None:
     core.write_shared(ctx)
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
         cpuinfo.write(ctx.images)
+    _write_clocks(ctx)
     _write_inventory(ctx)
 
 
@@ -212,6 +214,17 @@ def _executable(task: Task) -> list[tuple[int, int]]:
     return [(vma.start, vma.end) for vma in sorted(vmas, key=lambda vma: vma.name != "[vdso]")]
 
 
+def _write_clocks(ctx: DumpContext) -> None:
+    """timens-0.img: the clocks of the tree's time namespace at the dump, written for the host's as well."""
+    from engine.images.schema import message
+
+    entry = message("timens_entry")()
+    for field, clock in (("monotonic", time.CLOCK_MONOTONIC), ("boottime", time.CLOCK_BOOTTIME)):
+        seconds, nanoseconds = divmod(time.clock_gettime_ns(clock), 1_000_000_000)
+        getattr(entry, field).tv_sec, getattr(entry, field).tv_nsec = seconds, nanoseconds
+    ctx.images.write("TIMENS", entry, 0)
+
+
 def _write_inventory(ctx: DumpContext) -> None:
     """inventory.img, last: a directory without it is no dump."""
     from engine.images.schema import message
@@ -221,7 +234,7 @@ def _write_inventory(ctx: DumpContext) -> None:
         fdinfo_per_id=True,
         ns_per_id=True,
         root_ids=pstree.own_ids(),
-        root_cg_set=1,
+        root_cg_set=cgroups.OWN_SET,
         lsmtype=0,
         dump_criu_run_id=str(uuid.uuid4()),
     )

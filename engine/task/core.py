@@ -17,7 +17,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.task import cpu_state, credentials, limits, personality, scheduling, seccomp, signals, thread_area, timers
+from engine.task import (
+    cgroups,
+    cpu_state,
+    credentials,
+    limits,
+    personality,
+    scheduling,
+    seccomp,
+    signals,
+    thread_area,
+    timers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
 Message = Any
 
 SUBJECTS: tuple[Any, ...] = (
+    cgroups,
     cpu_state,
     thread_area,
     personality,
