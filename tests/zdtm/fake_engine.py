@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("-d", action="store_true")
     parser.add_argument("--pidfile", type=Path)
     parser.add_argument("--leave-running", action="store_true")
+    parser.add_argument("--action-script")
     options = parser.parse_args()
     *faults, verb = options.words
     if f"{verb}-fails" in faults:
@@ -50,6 +51,10 @@ def dump(options: argparse.Namespace, faults: list[str]) -> int:
     (options.D / "state.json").write_text(json.dumps(state))
     if "dump-hangs" in faults:
         time.sleep(1000)
+    if options.action_script:
+        os.kill(options.t, signal.SIGSTOP)
+        subprocess.run([options.action_script], env={"CRTOOLS_SCRIPT_ACTION": "post-dump"}, check=True)
+        os.kill(options.t, signal.SIGCONT)
     if "dump-leaves-a-process" in faults:
         subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL)
     if "dump-kills-anyway" in faults or not (options.leave_running or "dump-kills-nobody" in faults):

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from zdtm.harness.oracle.compare import Difference, as_text, differences
-from zdtm.harness.oracle.picture import KINDS, Picture, take
+from zdtm.harness.oracle.picture import KINDS, Picture, take, wait_until_quiet
 from zdtm.harness.oracle.stir import interrupt_tree
 
 ALL = set(KINDS)
@@ -140,7 +140,7 @@ CHANGES = [
     ("os.nice(1)", "sched", ""),
     ("os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))", "sched", ""),
     ("Path('/proc/self/comm').write_text('other')", "tree", "comm"),
-    ("os.fork() or os._exit(3)", "tree", "is"),
+    ("os.fork() or os._exit(3); os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)", "tree", "is"),
     ("threading.Thread(target=time.sleep, args=(99,), daemon=True).start()", "threads", "ids"),
     ("call(libc.prctl(38, 1, 0, 0, 0))", "creds", "NoNewPrivs"),
     ("call(libc.personality(0x0040000))", "misc", "personality"),
@@ -183,6 +183,7 @@ def test_silent_about_nothing(subject: Subject) -> None:
 def waiting(subject: Subject) -> Subject:
     """A subject in the call that programs wait in, which an interruption ends with EINTR."""
     subject.do("os.write(1, b'done\\n'); signal.sigwaitinfo([signal.SIGUSR2])")
+    wait_until_quiet(subject.pid)
     return subject
 
 

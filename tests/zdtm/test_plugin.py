@@ -64,7 +64,7 @@ class Suite:
         lines = "".join(f"    {line}\n" for line in body.splitlines())
         (self.directory / where / name).write_text(PROGRAM.format(header=header, body=lines))
 
-    def run(self, *options: str, faults: str = "") -> str:
+    def run(self, *options: str, faults: str = "", scale: str = "1") -> str:
         """Run pytest over it. Gives what it printed."""
         engine = f"{sys.executable} {HERE / 'fake_engine.py'} {faults}"
         command = [
@@ -78,7 +78,7 @@ class Suite:
             str(self.artifacts),
             *options,
         ]
-        environment = {"PYTHONPATH": str(CHECKOUT), "PATH": os.environ["PATH"], "ZDTM_TIMEOUT_SCALE": "1"}
+        environment = {"PYTHONPATH": str(CHECKOUT), "PATH": os.environ["PATH"], "ZDTM_TIMEOUT_SCALE": scale}
         return subprocess.run(
             [*command, "."], cwd=self.directory, env=environment, capture_output=True, text=True, check=False
         ).stdout
@@ -212,12 +212,20 @@ def test_snapshot_puts_files_back(suite: Suite) -> None:
 
 
 def test_programs_in_transition(suite: Suite) -> None:
-    """They never rest; the oracle compares only what they do not change."""
-    suite.add("one.py", "running()\nwhile go_on(): os.umask(0o22)", header="", where="transition")
-    said = suite.run("--modes", "cli,snapshot")
+    """They never rest: the oracle compares what they do not change, a snapshot copies files while all is frozen."""
+    body = "running()\nn = 0\nwhile go_on():\n    n += 1\n    open('f', 'a').write('x')"
+    suite.add("one.py", body, header="", where="transition")
+    said = suite.run("--modes", "cli,snapshot", "--keep")
     assert "2 passed" in said, said
-    suite.add("one.py", "running()\nwhile go_on(): os.umask(0o22)", header="", where="static")
+    suite.add("one.py", body, header="", where="static")
     assert "not at rest" in suite.run("--modes", "cli", "-k", "static")
+
+
+def test_a_hanging_engine(suite: Suite) -> None:
+    suite.add("one.py")
+    said = suite.run("--modes", "cli", faults="dump-hangs", scale="0.03")
+    assert "engine: dump still runs after 3 s" in said
+    assert "tasks of the sandbox:" in said
 
 
 def test_keep(suite: Suite) -> None:

@@ -19,7 +19,7 @@ from zdtm.harness.init import others
 
 LEFT_BY_DUMP = ("link_remap.*", "*.cr.*.ghost", ".criu*", "*.criu.*")
 SHARED_DIRECTORIES = ("/tmp", "/run", "/dev/shm", "/sys/fs/cgroup", "/sys/fs/cgroup/freezer", "/sys/fs/cgroup/unified")
-NAMES_OF_ENGINES = ("crtools*", "criu*", ".criu*", "cr-*", "crucible*", ".crucible*", "cr_*")
+NAMES_OF_ENGINES = (".criu*", "criu*", ".crtools*", "crtools*", "cr-tmpfs*", ".crucible*")
 SETTLE_SECONDS = 5.0
 
 NETLINK_NETFILTER, NFT_MSG_GETTABLE, NFNL_SUBSYS_NFTABLES = 12, 1, 10

@@ -85,16 +85,26 @@ def _become(command: list[str], environment: dict[str, str], directory: Path, ou
 
 def others() -> list[int]:
     """Every process of the sandbox but pid 1, zombies included."""
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1")
+    return [pid for pid in _numbers("/proc") if pid != 1]
 
 
 def descendants(root: int) -> list[int]:
-    """A process and all below it, parents before children."""
+    """A process and all below it, parents before children. Tasks that end meanwhile may be missing."""
     tree = [root]
     for pid in tree:
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            tree.extend(int(child) for child in (task / "children").read_text().split())
+        for tid in _numbers(f"/proc/{pid}/task"):
+            try:
+                tree.extend(map(int, Path(f"/proc/{pid}/task/{tid}/children").read_text().split()))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
     return tree
+
+
+def _numbers(directory: str) -> list[int]:
+    try:
+        return sorted(int(name) for name in os.listdir(directory) if name.isdigit())
+    except FileNotFoundError:
+        return []
 
 
 def died_how(status: int) -> str:

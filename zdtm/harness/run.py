@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,7 @@ class Run:
         self.temporary = item.directory / "tmp"
         self.kinds = set(STEADY_KINDS if self.program.in_transition else KINDS) - set(self.program.oracle_ignores)
         self._copy: WorkCopy | None = None
+        self._frozen = item.directory / "frozen"
         for directory in (self.work, self.images, self.temporary):
             directory.mkdir()
         # Programs may run with any credentials.
@@ -123,10 +124,17 @@ class Run:
         tree = descendants(self.root)
         images = self._images(number)
         images.mkdir()
-        options = ["--leave-running"] if leave_running else []
-        self._engine("dump", images, ["-t", str(self.root), *options, *self.program.dump_options])
+        options = ["-t", str(self.root), *self.program.dump_options]
         if not leave_running:
+            self._engine("dump", images, options)
             self._expect_gone(tree)
+        elif self.program.in_transition:
+            self._engine(
+                "dump", images, ["--leave-running", *options, *self._stop_at("post-dump")], self._keep_if_frozen
+            )
+        else:
+            self._engine("dump", images, ["--leave-running", *options])
+            self._keep_work()
 
     def refused_dump(self, number: int, pattern: str) -> None:
         """The dump must fail with a message that matches, and leave the tree alone."""
@@ -159,13 +167,17 @@ class Run:
         if text.strip() != str(self.root):
             raise Bad("engine", f"the pidfile should name task {self.root}, but holds {text!r}")
 
-    def _engine(self, verb: str, images: Path, options: list[str]) -> None:
+    def _engine(
+        self, verb: str, images: Path, options: list[str], meanwhile: Callable[[], object] = lambda: None
+    ) -> None:
+        """Run the engine to its end. meanwhile: called again and again while it runs."""
         log = f"{verb}.log"
         command = [*self.item.engine, verb, "-D", str(images), "-v4", "-o", log, *options]
         with self._timed(verb):
             directory = self.item.directory
             pid = self.init.spawn(command, self.item.engine_environment, directory, directory / "engine.out")
-            status = self.init.wait_exit(pid, self._limit(ENGINE_SECONDS))
+            self.init.wait_for(lambda: meanwhile() or self.init.has_died(pid), self._limit(ENGINE_SECONDS))
+            status = self.init.statuses.pop(pid, None)
         if status is None:
             said = self._engine_says(verb, images)
             raise Bad(
@@ -198,7 +210,7 @@ class Run:
     def first_picture(self) -> Picture:
         """Of the tree as it stands before the first dump."""
         with self._timed("oracle"), _told_by_oracle():
-            if self.program.in_transition:
+            if "memory" not in self.kinds:
                 return take(self.root, self.kinds)
             # READY is said a moment before the program is in the call that it waits in.
             wait_until_quiet(self.root)
@@ -223,12 +235,28 @@ class Run:
 
     # The work directory.
 
-    def keep_work(self) -> None:
+    def _keep_work(self) -> None:
         """Copy the program's files, so that put_work_back() can undo what the original does to them after a dump."""
         self._copy = WorkCopy([self.work, self.output], self.item.directory / "kept")
 
+    def _stop_at(self, stage: str) -> list[str]:
+        """Options that make the engine wait, at a stage with all tasks frozen, until the harness has seen it.
+
+        A program in transition changes its files all the time; only then do they fit to the image.
+        """
+        script = self.item.directory / "stop.sh"
+        seen = f'touch "{self._frozen}"; while [ -e "{self._frozen}" ]; do sleep 0.01; done'
+        script.write_text(f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" = {stage} ] || exit 0\n{seen}\n')
+        script.chmod(0o755)
+        return ["--action-script", str(script)]
+
+    def _keep_if_frozen(self) -> None:
+        if self._frozen.exists():
+            self._keep_work()
+            self._frozen.unlink()
+
     def put_work_back(self) -> None:
-        """The files again as they were when keep_work() was called."""
+        """The files again as they were at the dump the original went on from."""
         if self._copy is not None:
             self._copy.put_back()
             self._copy = None
@@ -264,5 +292,5 @@ def _told_by_oracle() -> Iterator[None]:
         yield
     except TimeoutError as problem:
         raise Bad("oracle", str(problem)) from problem
-    except FileNotFoundError as problem:
+    except (FileNotFoundError, ProcessLookupError) as problem:
         raise Bad("oracle", f"the tree changed while it was looked at: {problem}") from problem

@@ -46,16 +46,16 @@ class Picture:
 def take(
     root: int, kinds: set[str], *, rseq: dict[int, list[int]] | None = None, before: Picture | None = None
 ) -> Picture:
-    """Look at the tree below root, once it is quiet.
+    """Look at the tree below root, once it is quiet if its memory is wanted.
 
     kinds   which facts are wanted; the costly ones are read only if they are
     rseq    where the kernel writes into the memory of each process, see stir.py; by default the places of `before`
     before  an earlier picture this one will be compared with: pages it has are read here too
     """
-    if kinds - set(STEADY_KINDS):
+    if "memory" in kinds:
         wait_until_quiet(root)
     names = Names()
-    picture = Picture({pid: task_facts(pid, names) for pid in sorted(descendants(root))})
+    picture = Picture(_tasks(root, names, changing="tree" not in kinds))
     living = [pid for pid in picture.tasks if not is_zombie(pid)]
     if kinds & {"files", "locks", "sockets", "ttys"}:
         add_file_facts(picture.tasks, living, names)
@@ -68,6 +68,18 @@ def take(
     if "contents" in kinds:
         picture.contents = {name: _contents(open_it) for name, open_it in names.unlinked.items()}
     return picture
+
+
+def _tasks(root: int, names: Names, *, changing: bool) -> dict[int, Facts]:
+    """changing: tasks may come and go meanwhile. Otherwise FileNotFoundError or ProcessLookupError when one does."""
+    tasks = {}
+    for pid in sorted(descendants(root)):
+        try:
+            tasks[pid] = task_facts(pid, names)
+        except (FileNotFoundError, ProcessLookupError):
+            if not changing:
+                raise
+    return tasks
 
 
 def wait_until_quiet(root: int) -> None:
@@ -85,7 +97,10 @@ def wait_until_quiet(root: int) -> None:
             return
         if time.monotonic() > end:
             busy = ", ".join(str(tid) for tid, what in now.items() if what != seen.get(tid) or what[0] == "R")
-            raise TimeoutError(f"not at rest after {LONGEST_UNREST:g} s: threads {busy}; a picture would be blurred")
+            raise TimeoutError(
+                f"not at rest after {LONGEST_UNREST:g} s: threads {busy}. Memory that changes cannot be compared: "
+                "a program that must be busy says `oracle: ignore memory: reason`"
+            )
         seen = now
 
 

@@ -36,7 +36,7 @@ def interrupt_tree(root: int) -> dict[int, list[int]]:
     areas: dict[int, list[int]] = {}
     for pid in descendants(root):
         for tid in thread_ids(pid):
-            stopped = _state(pid, tid) in "RS" and _ptrace(PTRACE_SEIZE, tid) >= 0
+            stopped = _state(pid, tid) in "RST" and _ptrace(PTRACE_SEIZE, tid) >= 0
             if stopped and (address := _interrupt(tid)):
                 areas.setdefault(pid, []).append(address)
     return areas
