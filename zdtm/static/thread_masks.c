@@ -1,0 +1,70 @@
+/*
+ * Each thread blocks signals of its own, and has another string behind one pthread key.
+ *
+ * states: threads/per-thread-signal-mask-tls
+ * flavours: h
+ */
+#include "zdtmtst.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "gate.h"
+
+#define THREADS 4
+
+static struct gate gate;
+static pthread_key_t key;
+static const int signals[THREADS] = { SIGUSR1, 40, SIGCHLD, 64 };
+static char *const strings[THREADS] = { "one", "two", "three", "four" };
+
+static void set_mask(sigset_t *mask, int index)
+{
+	sigemptyset(mask);
+	sigaddset(mask, SIGTERM); /* is for the first thread */
+	for (int i = 0; i <= index; i++)
+		sigaddset(mask, signals[i]);
+}
+
+static void *thread(void *arg)
+{
+	int index = (int *)arg - signals;
+	sigset_t mask, now;
+
+	set_mask(&mask, index);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
+	pthread_setspecific(key, strings[index]);
+	gate_wait(&gate);
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	for (int signo = 1; signo < NSIG; signo++)
+		check(sigismember(&now, signo) == sigismember(&mask, signo), "signal %d is %sblocked in thread %d",
+		      signo, sigismember(&now, signo) ? "" : "not ", index);
+	check(pthread_getspecific(key) == strings[index], "string of thread %d: %s", index,
+	      (char *)pthread_getspecific(key));
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	pthread_t threads[THREADS];
+	sigset_t before, now;
+
+	test_init(argc, argv);
+	gate_make(&gate);
+	pthread_key_create(&key, NULL);
+	test_block_term();
+	for (int i = 0; i < THREADS; i++)
+		check(!pthread_create(&threads[i], NULL, thread, (void *)&signals[i]), "pthread_create failed");
+	test_unblock_term();
+	gate_expect(&gate, THREADS);
+	pthread_sigmask(SIG_SETMASK, NULL, &before);
+	test_ready();
+	pthread_sigmask(SIG_SETMASK, NULL, &now);
+	check(!memcmp(&before, &now, NSIG / 8), "the first thread blocks other signals");
+	check(!pthread_getspecific(key), "the first thread has a string");
+	gate_open(&gate);
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	return test_pass();
+}
