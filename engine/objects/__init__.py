@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from engine.objects.epoll import Epoll
@@ -15,10 +16,10 @@ from engine.objects.regular import REGULAR
 from engine.objects.signalfd import Signalfd
 from engine.objects.timerfd import Timerfd
 from engine.objects.unix_socket import UNIX_SOCKET
-from engine.objects.unsupported import Unsupported
+from engine.objects.unsupported import UNSUPPORTED
 
 if TYPE_CHECKING:
-    from engine.objects.base import FileKind
+    from engine.objects.base import FileKind, OpenFile
 
 KINDS: tuple[FileKind, ...] = (
     Eventfd(),
@@ -32,8 +33,14 @@ KINDS: tuple[FileKind, ...] = (
     MEMFD,
     NamespaceFile(),
     REGULAR,
-    Unsupported(),
+    UNSUPPORTED,
 )
 """In the order in which a descriptor is offered to them: what has a path is a regular file, the rest is refused."""
 
 KIND_BY_TYPE: dict[int, FileKind] = {kind.type: kind for kind in KINDS}
+
+
+def kind_of(file: OpenFile) -> FileKind:
+    """The kind of a description. What was opened with O_PATH is no more than a path, whatever it leads to."""
+    kinds = (MEMFD, REGULAR, UNSUPPORTED) if file.flags & os.O_PATH else KINDS
+    return next(kind for kind in kinds if kind.recognise(file))

@@ -34,8 +34,7 @@ class Fifo(FileKind):
     has_fown = False
 
     def recognise(self, file: OpenFile) -> bool:
-        is_fifo = stat.S_ISFIFO(file.stat.st_mode) and file.link.startswith("/")
-        return is_fifo and not file.flags & os.O_PATH
+        return stat.S_ISFIFO(file.stat.st_mode) and file.link.startswith("/")
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         target = target_of(file)

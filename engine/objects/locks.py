@@ -1,8 +1,8 @@
 """File locks and leases: filelocks.img.
 
-fdinfo shows at each descriptor the locks that matter to it (fs/locks.c, show_fd_locks): flock, open file description
-locks and leases belong to the description, POSIX locks to a descriptor table and an inode. All are taken again by a
-task that has the descriptor, so that the kernel shows the pid it did.
+fdinfo shows at each descriptor the locks that were taken through its description (fs/locks.c, show_fd_locks): flock,
+open file description locks and leases in all tables, POSIX locks, which belong to a table, only in that one. All are
+taken again by a task that has the descriptor, so that the kernel shows its pid.
 
 A freeze interrupts a task that waits for a lock, and the wait starts again after a restore. Somebody outside of the
 tree who waits for a lock of the tree would get it when the tree is gone: that is refused.
@@ -71,14 +71,12 @@ class DumpedLocks:
         return iter(self._held.values())
 
     def _add(self, found: Held, files_id: int) -> None:
-        """Note a lock unless it is known from another descriptor; the one that suits it best is kept."""
+        """Note a lock, for the task that took it rather than for others that have the description too."""
         lock = found.lock
         if lock.kind not in _KINDS:
             return
-        owner = files_id if lock.kind == "POSIX" else id(found.file)
-        key = (lock.kind, owner, lock.dev, lock.ino, lock.start, lock.end)
-        known = self._held.get(key)
-        if known is None or _fits(found) > _fits(known):
+        key = (lock.kind, id(found.file), files_id if lock.kind == "POSIX" else 0, lock.start, lock.end)
+        if key not in self._held or lock.pid == found.task.pid:
             self._held[key] = found
 
     def refuse(self) -> None:
@@ -110,13 +108,6 @@ class DumpedLocks:
             entry.start, entry.len = lock.start, length
             entries.append(entry)
         self._ctx.images.write("FILE_LOCKS", entries)
-
-
-def _fits(held: Held) -> tuple[bool, bool]:
-    """How well a descriptor serves to take a lock: fcntl(2) wants it open for that; the pid should be right too."""
-    needed = os.O_RDONLY if held.lock.access == "READ" else os.O_WRONLY
-    mode = held.file.flags & os.O_ACCMODE
-    return mode in (needed, os.O_RDWR), held.lock.pid == held.task.pid
 
 
 # Restore

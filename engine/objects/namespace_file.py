@@ -41,7 +41,7 @@ class NamespaceFile(FileKind):
     has_fown = False
 
     def recognise(self, file: OpenFile) -> bool:
-        return bool(_name(file)) and not file.flags & os.O_PATH
+        return bool(_name(file))
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         name = _name(file)

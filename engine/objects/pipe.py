@@ -39,8 +39,7 @@ class Pipe(FileKind):
     field = "pipe"
 
     def recognise(self, file: OpenFile) -> bool:
-        is_pipe = stat.S_ISFIFO(file.stat.st_mode) and file.link.startswith("pipe:[")
-        return is_pipe and not file.flags & os.O_PATH
+        return stat.S_ISFIFO(file.stat.st_mode) and file.link.startswith("pipe:[")
 
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message

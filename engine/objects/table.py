@@ -20,7 +20,7 @@ from engine.kernel.kcmp import EQUAL, GREATER, KCMP_FILE, kcmp
 from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_fdinfo import read_fdinfo
 from engine.kernel.procfs import list_fds
-from engine.objects import KINDS, fown
+from engine.objects import KINDS, fown, kind_of
 from engine.objects.base import OpenFile
 from engine.objects.locks import DumpedLocks, RestoredLocks
 from engine.tape.tape import Tape
@@ -79,7 +79,7 @@ class DumpedTables:
             os.close(file.copy)
             return known[place]
         known.insert(place, file)
-        file.kind = next(kind for kind in KINDS if kind.recognise(file))
+        file.kind = kind_of(file)
         self._ctx.files.append(file)
         return file
 

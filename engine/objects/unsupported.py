@@ -49,10 +49,13 @@ class Unsupported(FileKind):
         ctx.problems.add(f"{file}: {_what(file)} can't be dumped", file.task.pid, _CLOSE)
 
 
+UNSUPPORTED = Unsupported()
+
+
 def _what(file: OpenFile) -> str:
     kind, colon, name = file.link.partition(":")
-    if file.flags & os.O_PATH and not file.link.startswith("/"):
-        return f"an O_PATH descriptor of a {kind}"
+    if file.flags & os.O_PATH:
+        return "an O_PATH descriptor of a file without a name"
     if stat.S_ISSOCK(file.stat.st_mode):
         return f"a socket of family {_family(file.copy)}"
     if kind == "anon_inode" and colon:

@@ -11,7 +11,7 @@ import pytest
 from engine.dump_context import DumpContext
 from engine.images.directory import ImageDir
 from engine.kernel.proc_fdinfo import read_fdinfo
-from engine.objects import KINDS, fown
+from engine.objects import KINDS, fown, kind_of
 from engine.objects.base import OpenFile
 from engine.objects.table import DumpedTables
 from engine.options import Options
@@ -43,7 +43,7 @@ class Cycle:
         for fd in fds:
             link, info = os.readlink(f"/proc/self/fd/{fd}"), read_fdinfo(os.getpid(), fd)
             file = OpenFile(self._task, fd, os.dup(fd), os.fstat(fd), link, info)
-            file.kind = next(kind for kind in KINDS if kind.recognise(file))
+            file.kind = kind_of(file)
             ctx.files.append(file)
         try:
             for file in ctx.files:
