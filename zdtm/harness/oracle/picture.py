@@ -15,7 +15,7 @@ from zdtm.harness.oracle.kernel import KCMP_FS, KCMP_IO, KCMP_SIGHAND, KCMP_SYSV
 from zdtm.harness.oracle.maps import Vma, read_maps
 from zdtm.harness.oracle.memory import Pages, read_contents, read_pages
 from zdtm.harness.oracle.names import Names
-from zdtm.harness.oracle.tasks import Facts, is_zombie, task_facts, thread_ids
+from zdtm.harness.oracle.tasks import Facts, task_facts, thread_ids
 
 KINDS = (
     "tree tty threads mm fs namespaces limits timers misc cgroup creds seccomp signals sched "
@@ -56,10 +56,11 @@ def take(
         wait_until_quiet(root)
     names = Names()
     picture = Picture(_tasks(root, names, changing="tree" not in kinds))
-    living = [pid for pid in picture.tasks if not is_zombie(pid)]
+    living = [pid for pid, facts in picture.tasks.items() if facts["tree"]["state"] != "zombie"]
     if kinds & {"files", "locks", "sockets", "ttys"}:
         add_file_facts(picture.tasks, living, names)
-    _add_sharing(picture, living)
+    if "sharing" in kinds:
+        _add_sharing(picture, living)
     if kinds & {"maps", "memory", "contents"}:
         for pid in living:
             earlier = before.pages.get(pid) if before is not None else None

@@ -70,10 +70,6 @@ def thread_ids(pid: int) -> list[int]:
     return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
 
 
-def is_zombie(pid: int) -> bool:
-    return _stat(pid)[2] == "Z"
-
-
 def _add_thread_facts(facts: Facts, pid: int, tid: int) -> None:
     status = dict(re.findall(r"^(\w+):\s*(.*?)\s*$", Path(f"/proc/{pid}/task/{tid}/status").read_text(), re.MULTILINE))
     for kind, names in STATUS_KINDS.items():
