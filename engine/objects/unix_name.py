@@ -7,8 +7,9 @@ the task has left, or to another root. So a dump asks the socket for its file (S
 bind(2) makes the file, and fails where there is one. After a dump there mostly is: the file of the socket that is gone
 by then. It is not taken away before there is a better one: the socket is bound in a private directory beside it, which
 a thread makes its root directory for that moment, so that the name is the right one; at the very end of the restore the
-new file is renamed over the old one. Clients by that name meet a dead socket or a live one, and a restore that
-fails leaves everything as it was. A socket whose file had been deleted is bound in a file system that nobody sees.
+new file is renamed over the old one. Clients by that name meet a dead socket or a live one at any time, and a restore
+that fails before leaves everything as it was. A socket whose file had been deleted is bound in a file system that
+nobody sees.
 """
 
 from __future__ import annotations

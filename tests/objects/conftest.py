@@ -11,8 +11,7 @@ import pytest
 from engine.dump_context import DumpContext
 from engine.images.directory import ImageDir
 from engine.kernel.proc_fdinfo import read_fdinfo
-from engine.objects import KINDS, fown, kind_of
-from engine.objects.base import OpenFile
+from engine.objects import KINDS, fown
 from engine.objects.table import DumpedTables
 from engine.options import Options
 from engine.restore_context import RestoreContext
@@ -39,12 +38,10 @@ class Cycle:
     def dump(self, *fds: int, also: Any = lambda ctx: None) -> list[Any]:
         """Dump descriptors; their messages. also: called with the context for what is no descriptor."""
         ctx = self.dump_context = DumpContext(self.opts, self.images, self._task, DumpStats())
-        DumpedTables(ctx)
+        tables = DumpedTables(ctx)
         for fd in fds:
-            link, info = os.readlink(f"/proc/self/fd/{fd}"), read_fdinfo(os.getpid(), fd)
-            file = OpenFile(self._task, fd, os.dup(fd), os.fstat(fd), link, info)
-            file.kind = kind_of(file)
-            ctx.files.append(file)
+            file = tables.adopt(os.dup(fd), self._task)
+            file.fd, file.fdinfo = fd, read_fdinfo(os.getpid(), fd)
         try:
             for file in ctx.files:
                 file.kind.refuse(file, ctx)
@@ -85,8 +82,10 @@ class Cycle:
         ctx = self.check()
         try:
             for file in self.dump_context.files:
+                ctx.open_file(file.id)
+            for file in self.dump_context.files:
                 kind, message = ctx.submessage(file.id)
-                fd = ctx.open_file(file.id)
+                fd = ctx.opened[file.id]
                 kind.fill(message, fd, ctx)
                 if kind.has_fown:
                     fown.restore(fd, message.fown, ctx)
