@@ -41,7 +41,11 @@ class Refused(CrError):
 
 
 class Problems:
-    """Collects the reasons against a dump or a restore, so that the user sees all of them in one run."""
+    """Collects the reasons against a dump or a restore, so that the user sees all of them in one run.
+
+        with problems:
+            what_may_raise()        # a CrError ends the block, not the search for more
+    """
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
@@ -55,6 +59,17 @@ class Problems:
         if reason not in self.reasons:
             self.reasons.append(reason)
         self.cr_errno = self.cr_errno or cr_errno
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> bool:
+        """A CrError that ends the block becomes reasons."""
+        if not isinstance(error, CrError):
+            return False
+        for reason in error.reasons:
+            self.add(reason, cr_errno=error.cr_errno)
+        return True
 
     def __bool__(self) -> bool:
         return bool(self.reasons)

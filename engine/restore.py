@@ -33,7 +33,7 @@ from engine.tape.stub import (
     STUB_SIZE,
     make_root_stub,
 )
-from engine.tape.tape import Tape
+from engine.tape.tape import Tape, TapeError
 from engine.task import births, core, cpu_state, fs, mm, pstree, seccomp, vdso, zombie
 from engine.task.rebuild import AddressSpace, park_vdso
 from engine.task.tree import DEAD, STOPPED
@@ -49,6 +49,7 @@ Message = Any
 _IMG_VERSIONS = (1, 2)
 _CLONE_THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
 _EEXIST = 17
+_REFUSED = "are the images whole, and of a kernel like this one?"
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000
 
@@ -99,16 +100,51 @@ class Restore:
             try:
                 self.prepare()
                 self.make(stats)
-                self.arm()
+                self.scripts.run("pre-resume", init_pid=self.root.pid)
+                self._attempt("COMPLETE", self._arm)
             finally:
+                for space in self.spaces.values():
+                    space.close()
                 self.ctx.clean_up()
 
     # Before anything exists
 
     def prepare(self) -> None:
-        """Read all images and check all that can be checked. Raises with every problem found."""
+        """Read all images and check all that can be checked. Raises with every problem found.
+
+        What can't be read is not checked further, all else is.
+        """
+        problems = self.ctx.problems
+        self._read()
+        tree_is_whole = not problems
+        self._check_pids()
+        for task in self.ctx.tasks:
+            if task.is_whole:
+                self._check_task(task)
+        if self.ctx.tasks:
+            table.check(self.ctx)
+        if tree_is_whole:
+            with problems:
+                self._plan()
+        problems.raise_if_any("restore")
+
+    def _read(self) -> None:
         ctx = self.ctx
-        inventory = ctx.images.read_one("INVENTORY")
+        with ctx.problems:
+            self._check_inventory(ctx.images.read_one("INVENTORY"))
+        with ctx.problems:
+            self.root = pstree.read(ctx)
+        for task in self._living():
+            with ctx.problems:
+                task.mm = ctx.images.read_one("MM", task.pid)
+            with ctx.problems:
+                task.fs = ctx.images.read_one("FS", task.pid)
+        table.read(ctx)
+        with ctx.problems:
+            seccomp.read(ctx)
+
+    def _check_inventory(self, inventory: Message) -> None:
+        ctx = self.ctx
         if inventory.img_version not in _IMG_VERSIONS or not inventory.fdinfo_per_id:
             raise CrError(f"inventory.img: images of version {inventory.img_version} are not known to this engine")
         if inventory.tcp_close and not ctx.opts.tcp_close:
@@ -116,27 +152,29 @@ class Restore:
         if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
             for reason in cpuinfo.check_cpu(ctx.images, ctx.opts.cpu_cap):
                 ctx.problems.add(reason)
-        self.root = pstree.read(ctx)
-        living = [task for task in ctx.tasks if task.ids is not None]
-        for task in living:
-            task.mm = ctx.images.read_one("MM", task.pid)
-            task.fs = ctx.images.read_one("FS", task.pid)
-        table.read(ctx)
-        seccomp.read(ctx)
-        running = vdso.running_sizes()
-        for task in ctx.tasks:
+
+    def _check_pids(self) -> None:
+        for task in self.ctx.tasks:
             for tid in [task.pid, *(thread.tid for thread in task.threads[1:])]:
                 if os.path.exists(f"/proc/{tid}"):
-                    ctx.problems.add(f"pid {tid} is in use", remedy="end the process that has it", cr_errno=_EEXIST)
-        for task in living:
-            core.check(task, ctx)
-            mm.check(task, ctx)
-            fs.check(task, ctx)
-            vdso.check(task, ctx, running)
-        table.check(ctx)
-        ctx.problems.raise_if_any("restore")
+                    what = f"pid {tid} is in use"
+                    self.ctx.problems.add(what, remedy="end the process that has it", cr_errno=_EEXIST)
+
+    def _check_task(self, task: RestoredTask) -> None:
+        for check in (core.check, mm.check, fs.check, vdso.check):
+            with self.ctx.problems:
+                check(task, self.ctx)
+        with self.ctx.problems:
+            self.spaces[task.pid] = AddressSpace(task, self.ctx)
+
+    def _plan(self) -> None:
+        """In which order the tree is made. Helpers have pids, too."""
+        ctx = self.ctx
         self.plan = births.Plan(self.root, ctx.tasks, ctx.part(RestoredRemaps).dead_pids)
-        self.spaces = {task.pid: AddressSpace(task, ctx) for task in living}
+        for helper, _ in self.plan.helpers:
+            if os.path.exists(f"/proc/{helper.pid}"):
+                what = f"pid {helper.pid} is in use, but the leader of a session or group of the tree had it"
+                ctx.problems.add(what, remedy="end the process that has it", cr_errno=_EEXIST)
 
     # The stages
 
@@ -154,16 +192,23 @@ class Restore:
             self._stage("RESTORE_CREDS", self._finish)
             if not self.scripts.run("post-restore", init_pid=self.root.pid):
                 raise CrError("the post-restore script failed, the tree has been removed")
-            self.ctx.succeeded()
+            self._attempt("COMPLETE", self.ctx.succeeded)
         finally:
             self.channel.close()
-            for space in self.spaces.values():
-                space.close()
+
+    def _stage(self, name: str, work: Callable[[], None]) -> None:
+        log.info(f"Restore stage {name}")
+        self._attempt(name, work)
 
     @staticmethod
-    def _stage(name: str, work: Any) -> None:
-        log.info(f"Restore stage {name}")
-        work()
+    def _attempt(name: str, work: Callable[[], None]) -> None:
+        """The kernel is the last judge of what images ask for: whatever it refuses is an error of theirs."""
+        try:
+            work()
+        except TapeError as error:
+            raise CrError(f"task {error.tid}: {error.strerror}, at stage {name} ({_REFUSED})") from error
+        except OSError as error:
+            raise CrError(f"{error}, at stage {name} ({_REFUSED})") from error
 
     def _make_root(self) -> None:
         """The first stub, empty but for its code, its tapes and the parked vDSO."""
@@ -277,9 +322,8 @@ class Restore:
 
     # The end
 
-    def arm(self) -> None:
+    def _arm(self) -> None:
         """Give every thread its registers and mask. The last that can fail."""
-        self.scripts.run("pre-resume", init_pid=self.root.pid)
         for task in self._living():
             for thread in reversed(task.threads):
                 thread.stub.unmap_and(cpu_state.final_registers(thread), unmap=thread is task.threads[0])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError, Problems
 from engine.parts import Parts
+from engine.task.tree import DEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,16 @@ class RestoredTask:
         self.fdinfo: list[Message] = []
         self.stub: Stub
         self.is_helper = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all images of a living task could be read."""
+        return all(message is not None for message in (self.core, self.ids, self.mm, self.fs))
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether it is to be a zombie."""
+        return self.core is not None and self.core.tc.task_state == DEAD
 
 
 class RestoreContext(Parts):
@@ -115,6 +126,18 @@ class RestoreContext(Parts):
             if task.pid == pid:
                 return task
         raise CrError(f"images name task {pid}, but the tree has none")
+
+    def check_path(self, file_id: int, image: str) -> None:
+        """Add to the problems that an image wants to have a file mapped, executed or entered which is none for that."""
+        from engine.objects import KIND_BY_TYPE
+
+        entry, damaged = self.entries.get(file_id), "the image is damaged"
+        if entry is None:
+            # All would be missing when files.img itself can't be read, which stands among the problems then.
+            if self.entries:
+                self.problems.add(f"{image}: names file {file_id}, which files.img lacks", remedy=damaged)
+        elif entry.type in KIND_BY_TYPE and not KIND_BY_TYPE[entry.type].has_path:
+            self.problems.add(f"{image}: names file {file_id}, which has no path", remedy=damaged)
 
     def submessage(self, file_id: int) -> tuple[Any, Message]:
         """(kind, message) of a description. Raises CrError for an id that files.img lacks."""

@@ -37,7 +37,7 @@ KINDS: tuple[FileKind, ...] = (
 )
 """In the order in which a descriptor is offered to them: what has a path is a regular file, the rest is refused."""
 
-KIND_BY_TYPE: dict[int, FileKind] = {kind.type: kind for kind in KINDS}
+KIND_BY_TYPE: dict[int, FileKind] = {kind.type: kind for kind in KINDS if kind is not UNSUPPORTED}
 
 
 def kind_of(file: OpenFile) -> FileKind:

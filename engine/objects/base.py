@@ -77,6 +77,9 @@ class FileKind:
     has_fown = True
     """Whether its message has an `fown` (owner and signal of F_SETOWN, F_SETSIG), which objects/fown.py fills in."""
 
+    has_path = False
+    """Whether files of it can be mapped, executed or be somebody's directory: open_mapped() opens them."""
+
     def recognise(self, file: OpenFile) -> bool:
         raise NotImplementedError
 

@@ -45,6 +45,7 @@ class Memfd(FileKind):
 
     type = 18
     field = "memfd"
+    has_path = True
 
     def recognise(self, file: OpenFile) -> bool:
         return is_memory(file.copy, file.stat, file.link)

@@ -48,6 +48,7 @@ class RegularFile(FileKind):
 
     type = 1
     field = "reg"
+    has_path = True
 
     def recognise(self, file: OpenFile) -> bool:
         return file.link.startswith("/") and stat.S_IFMT(file.stat.st_mode) in _FORMATS

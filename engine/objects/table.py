@@ -20,7 +20,7 @@ from engine.kernel.kcmp import EQUAL, GREATER, KCMP_FILE, kcmp
 from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_fdinfo import read_fdinfo
 from engine.kernel.procfs import list_fds
-from engine.objects import KINDS, fown, kind_of
+from engine.objects import KIND_BY_TYPE, KINDS, fown, kind_of
 from engine.objects.base import OpenFile
 from engine.objects.locks import DumpedLocks, RestoredLocks
 from engine.tape.tape import Tape
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from engine.dump_context import DumpContext
+    from engine.images.reader import ImageReader
     from engine.restore_context import RestoreContext, RestoredTask
     from engine.tape.stub import Stub
     from engine.task.tree import Task
@@ -38,6 +39,8 @@ Message = Any
 _FD_CLOEXEC = 1
 _F_SETFD = 2
 _SCM_MAX_FD = 253
+_HIGHEST_FD = 1 << 30
+"""The most that sysctl_nr_open(5) can be set to, about."""
 _AT_ONCE = 200
 
 
@@ -91,7 +94,8 @@ class DumpedTables:
 
     def number_of(self, task: Task, file: OpenFile, preferred: int) -> int | None:
         """A descriptor of a description in a task's table, the preferred one if that is one; None if it has none."""
-        numbers = [number for number, _, held in self._tables[self._files_ids[task.pid]] if held is file]
+        table = self._tables.get(self._files_ids.get(task.pid, -1), [])
+        numbers = [number for number, _, held in table if held is file]
         return preferred if preferred in numbers else min(numbers, default=None)
 
     def descriptors(self) -> Iterator[tuple[Task, int, int, OpenFile]]:
@@ -161,32 +165,54 @@ def _bisect(known: list[OpenFile], compare: Callable[[int], int]) -> tuple[int, 
 
 
 def read(ctx: RestoreContext) -> None:
-    """files.img and the tables of all tasks. Raises CrError for what refers to nothing."""
-    for entry in ctx.images.read("FILES"):
-        ctx.entries[entry.id] = entry
+    """files.img and the tables of all tasks. What can't be read is a problem."""
+    with ctx.problems, ctx.images.reader("FILES") as reader:
+        for entry in reader:
+            _check_entry(entry, ctx, reader)
+            ctx.entries[entry.id] = entry
     tables: dict[int, list[Message]] = {}
     for task in ctx.tasks:
         if task.ids is None:
             continue
         files_id = task.ids.files_id
         if files_id not in tables:
-            tables[files_id] = sorted(ctx.images.read("FDINFO", files_id), key=lambda entry: int(entry.fd))
-            _check_numbers(files_id, tables[files_id])
+            tables[files_id] = []
+            with ctx.problems:
+                tables[files_id] = sorted(ctx.images.read("FDINFO", files_id), key=lambda entry: int(entry.fd))
+                _check_table(files_id, tables[files_id], ctx)
         task.fdinfo = tables[files_id]
 
 
-def _check_numbers(files_id: int, table: list[Message]) -> None:
+def _check_entry(entry: Message, ctx: RestoreContext, reader: ImageReader) -> None:
+    """A description must be of a kind we know, and have its number twice, here and there."""
+    if entry.id in ctx.entries:
+        raise reader.error(f"it has two files {entry.id}")
+    kind = KIND_BY_TYPE.get(entry.type)
+    if kind is None:
+        ctx.problems.add(f"files.img: file {entry.id} has type {entry.type}, which this engine does not restore")
+    elif not entry.HasField(kind.field) or getattr(entry, kind.field).id != entry.id:
+        raise reader.error(f"file {entry.id} lacks its {kind.field} part, or that is of another file")
+
+
+def _check_table(files_id: int, table: list[Message], ctx: RestoreContext) -> None:
+    name = f"fdinfo-{files_id}.img"
     numbers = [entry.fd for entry in table]
-    if len(set(numbers)) != len(numbers) or (numbers and numbers[-1] > 1 << 30):
-        raise CrError(f"fdinfo-{files_id}.img: a descriptor number is there twice or is impossible")
+    if len(set(numbers)) != len(numbers) or (numbers and numbers[-1] > _HIGHEST_FD):
+        raise CrError(f"{name}: a descriptor number is there twice or is impossible; the image is damaged")
+    for entry in table:
+        if ctx.entries and entry.id not in ctx.entries:
+            ctx.problems.add(f"{name}: descriptor {entry.fd} is of file {entry.id}, which files.img lacks")
 
 
 def check(ctx: RestoreContext) -> None:
     """Let every kind say what stands against restoring its descriptions."""
-    for file_id in ctx.entries:
-        kind, message = ctx.submessage(file_id)
-        kind.check(message, ctx)
-    ctx.part(RestoredLocks).check()
+    for entry in ctx.entries.values():
+        kind = KIND_BY_TYPE.get(entry.type)
+        if kind is not None:
+            with ctx.problems:
+                kind.check(getattr(entry, kind.field), ctx)
+    with ctx.problems:
+        ctx.part(RestoredLocks).check()
 
 
 def channel_number(ctx: RestoreContext) -> int:

@@ -17,7 +17,7 @@ from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.memory import Memory
 from engine.tape import arch as architectures
-from engine.tape.tape import LAST, RECORD, Tape
+from engine.tape.tape import LAST, RECORD, Tape, TapeError
 
 if TYPE_CHECKING:
     import socket
@@ -108,7 +108,11 @@ class Stub:
         """Wait for the tape that start() began and take its results. Raises TapeError."""
         self._await_trap()
         stopped_at = (self.arch.current_record(self.registers()) - self._arena) // RECORD.size
-        tape.load(self.memory.read(self._arena, tape.size), stopped_at)
+        try:
+            tape.load(self.memory.read(self._arena, tape.size), stopped_at)
+        except TapeError as error:
+            error.tid = self.tid
+            raise
 
     def run(self, tape: Tape) -> None:
         """Run a tape to its end. Raises TapeError when a call fails that may not."""

@@ -97,7 +97,9 @@ Argument = int | Buffer | Address | Call
 
 
 class TapeError(OSError):
-    """A call on a tape failed: errno as always, the message names the call."""
+    """A call on a tape failed: errno as always, the message names the call. tid: the thread, once that is known."""
+
+    tid = 0
 
     def __init__(self, code: int, call: Call) -> None:
         numbers = ", ".join(hex(a) if isinstance(a, int) else type(a).__name__.lower() for a in call.args)

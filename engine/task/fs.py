@@ -66,5 +66,4 @@ def restore(task: RestoredTask, ctx: RestoreContext, channel: Channel) -> None:
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
     """The directories must be in files.img."""
     for file_id in (task.fs.cwd_id, task.fs.root_id):
-        if file_id not in ctx.entries:
-            ctx.problems.add(f"fs image names file {file_id}, which files.img lacks", task.pid, "the image is damaged")
+        ctx.check_path(file_id, f"fs-{task.pid}.img")

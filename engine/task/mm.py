@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
+_NOT_RESTORED = vmas.ANON_SHARED | vmas.AIORING | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
@@ -59,7 +60,7 @@ def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
     mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", partial(mapped_file_id, ctx, task))
     known: dict[tuple[int, int, str, bool], int] = {}
     for vma, entry in zip(task.vmas, mm.vmas, strict=True):
-        if not entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
+        if not vmas.is_of_file(entry):
             continue
         file = (vma.dev, vma.ino, vma.name, vma.deleted)
         if file not in known:
@@ -97,16 +98,22 @@ def ask_task(tape: Tape, mm: Message) -> Callable[[], None]:
 
 
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
-    """Refuse an image whose mappings can't be: unordered, overlapping, outside of user space."""
+    """Refuse an image whose mappings can't be: unordered, overlapping, outside of user space, of no known kind."""
+    image = f"mm-{task.pid}.img"
+    ctx.check_path(task.mm.exe_file_id, image)
     end = 0
     for entry in task.mm.vmas:
         if entry.status & (vmas.VSYSCALL | vmas.GUARD):
             continue
-        where = f"mm image: mapping {entry.start:x}-{entry.end:x}"
+        where = f"{image}: mapping {entry.start:x}-{entry.end:x}"
         if entry.start % 4096 or entry.end % 4096 or not end <= entry.start < entry.end <= TASK_SIZE:
-            ctx.problems.add(f"{where} is out of order or out of range", task.pid, "the image is damaged")
-        elif entry.status & (vmas.AIORING | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK):
-            ctx.problems.add(f"{where} is of a kind (status {entry.status:#x}) this engine does not restore", task.pid)
+            ctx.problems.add(f"{where} is out of order or out of range", remedy="the image is damaged")
+        elif entry.status & _NOT_RESTORED:
+            ctx.problems.add(f"{where} is of a kind (status {entry.status:#x}) this engine does not restore")
+        elif vmas.is_impossible(entry):
+            ctx.problems.add(f"{where} has flags or advice that no mapping has", remedy="the image is damaged")
+        elif vmas.is_of_file(entry):
+            ctx.check_path(entry.shmid, where)
         end = max(end, entry.end)
 
 

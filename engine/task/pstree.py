@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
 from engine.restore_context import RestoredTask, RestoredThread
-from engine.task.tree import DEAD
+from engine.task.tree import ALIVE, DEAD, STOPPED
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -101,33 +101,50 @@ def check_leaders(ctx: DumpContext) -> None:
 
 
 def read(ctx: RestoreContext) -> RestoredTask:
-    """The tree of pstree.img with its ids and cores. Raises CrError for a tree that is none."""
+    """The tree of pstree.img. Raises CrError for a tree that is none. Cores and ids of a task that can't be read are
+    problems; the task is there without them."""
     by_pid: dict[int, RestoredTask] = {}
+    tids: set[int] = set()
     for entry in ctx.images.read("PSTREE"):
         parent = by_pid.get(entry.ppid)
-        if not 0 < entry.pid < _PID_MAX_LIMIT or entry.pid in by_pid:
-            raise CrError(f"pstree.img: {entry.pid} is not a possible pid here")
         if (parent is None) != (not by_pid) or (parent is None and entry.ppid):
             raise CrError(f"pstree.img: task {entry.pid} has a parent, {entry.ppid}, that does not precede it")
         task = RestoredTask(entry.pid, entry.pgid, entry.sid, parent)
         if parent:
             parent.children.append(task)
         by_pid[task.pid] = task
-        _read_cores(ctx, task, list(entry.threads))
-    if not by_pid:
-        raise CrError("pstree.img has no task")
+        _check_numbers(entry, tids)
+        with ctx.problems:
+            _read_cores(ctx, task, list(entry.threads))
+    if not by_pid or next(iter(by_pid.values())).is_dead:
+        raise CrError("pstree.img has no task, or a dead one at its root; the image is damaged")
     ctx.tasks = list(by_pid.values())
     return ctx.tasks[0]
 
 
+def _check_numbers(entry: Message, known: set[int]) -> None:
+    """Every number must be possible, and every thread's be its own. The leader comes first; a zombie's is 0."""
+    if not entry.threads or entry.threads[0] not in (entry.pid, 0):
+        raise CrError(f"pstree.img: task {entry.pid} has no leader among its threads; the image is damaged")
+    for tid in (entry.pid, *entry.threads[1:]):
+        if not 0 < tid < _PID_MAX_LIMIT or tid in known:
+            raise CrError(f"pstree.img: {tid} is not a possible pid here, or is there twice; the image is damaged")
+        known.add(tid)
+    if max(entry.pgid, entry.sid) >= _PID_MAX_LIMIT:
+        raise CrError(f"pstree.img: group {entry.pgid} or session {entry.sid} of task {entry.pid} is not possible")
+
+
 def _read_cores(ctx: RestoreContext, task: RestoredTask, tids: list[int]) -> None:
-    task.core = ctx.images.read_one("CORE", task.pid)
-    if not task.core.HasField("tc"):
-        raise CrError(f"core-{task.pid}.img has no task part (tc)")
-    if task.core.tc.task_state == DEAD:
+    core = ctx.images.read_one("CORE", task.pid)
+    if not core.HasField("tc") or core.tc.task_state not in (ALIVE, DEAD, STOPPED):
+        raise CrError(f"core-{task.pid}.img has no task part (tc), or one in no known state; the image is damaged")
+    if task.parent is not None and task.parent.is_dead:
+        raise CrError(f"pstree.img: task {task.pid} is the child of a dead one; the image is damaged")
+    if core.tc.task_state == DEAD:
+        task.core = core
         return
-    if not tids or tids[0] != task.pid or len(set(tids)) != len(tids):
-        raise CrError(f"pstree.img: task {task.pid} has no leader among its threads, or one twice")
-    task.threads = [RestoredThread(tid, task.core) for tid in tids[:1]]
-    task.threads += [RestoredThread(tid, ctx.images.read_one("CORE", tid)) for tid in tids[1:]]
+    if tids[0] != task.pid:
+        raise CrError(f"pstree.img: living task {task.pid} has no leader among its threads; the image is damaged")
+    threads = [RestoredThread(tid, ctx.images.read_one("CORE", tid)) for tid in tids[1:]]
     task.ids = ctx.images.read_one("IDS", task.pid)
+    task.core, task.threads = core, [RestoredThread(task.pid, core), *threads]

@@ -10,6 +10,7 @@ import os
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
+from engine.errors import CrError
 from engine.images.pagemap import PageReader
 from engine.tape.stub import STUB_SIZE
 from engine.tape.tape import Tape
@@ -50,6 +51,22 @@ class AddressSpace:
             if not any(start <= vaddr < end for start, end in special)
         ]
         self.rights: dict[int, int] = {}
+        self._check_content()
+
+    def _check_content(self) -> None:
+        """All content must lie in private mappings: in shared ones it would end up in somebody's file."""
+        private = iter([(entry.start, entry.end) for entry in self.entries if vmas.has_pages(entry)])
+        start, end = next(private, (0, 0))
+        for segment in self.content:
+            position = segment.start
+            while position < segment.end:
+                while end and end <= position:
+                    start, end = next(private, (0, 0))
+                if not start <= position < end:
+                    name = f"pagemap-{self.task.pid}.img"
+                    self.close()
+                    raise CrError(f"{name}: the page at {position:#x} is in no private mapping; the image is damaged")
+                position = end
 
     def close(self) -> None:
         self._reader.close()
@@ -137,7 +154,7 @@ class _Files:
         self._opened: dict[tuple[int, int], int] = {}
         self.exe = self._open(ctx, task.mm.exe_file_id, os.O_RDONLY)
         for entry in new:
-            if entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
+            if vmas.is_of_file(entry):
                 self._open(ctx, entry.shmid, entry.fdflags)
         self._own = len(self.fds)
         self._pages = {fd: self._own + n for n, fd in enumerate(dict.fromkeys(page_fds))}
@@ -154,7 +171,7 @@ class _Files:
 
     def of_mapping(self, entry: Message) -> int:
         """The task's descriptor of a mapped file, -1 for anonymous memory."""
-        if entry.status & (vmas.FILE_PRIVATE | vmas.FILE_SHARED):
+        if vmas.is_of_file(entry):
             return self._opened[entry.shmid, entry.fdflags & os.O_ACCMODE]
         return -1
 

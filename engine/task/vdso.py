@@ -6,6 +6,7 @@ running kernel. When the image's mappings have the sizes of the running kernel's
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from engine.task import vma as vmas
@@ -23,8 +24,9 @@ def _wanted(mm: Message) -> list[Message]:
     return [entry for entry in mm.vmas if entry.status & (vmas.VDSO | vmas.VVAR)]
 
 
-def check(task: RestoredTask, ctx: RestoreContext, running: list[int]) -> None:
-    """running: sizes of the running kernel's vvar and vDSO mappings, ascending by address."""
+def check(task: RestoredTask, ctx: RestoreContext) -> None:
+    """The mappings must have the sizes of the running kernel's."""
+    running = running_sizes()
     sizes = [entry.end - entry.start for entry in _wanted(task.mm)]
     if sizes and sizes != running:
         ctx.problems.add(
@@ -34,6 +36,7 @@ def check(task: RestoredTask, ctx: RestoreContext, running: list[int]) -> None:
         )
 
 
+@cache
 def running_sizes() -> list[int]:
     """Sizes of the engine's own vvar and vDSO mappings, ascending by address."""
     with open("/proc/self/maps") as maps:

@@ -28,6 +28,10 @@ HUGETLB_SHIFT = 26
 
 _FLAG_OF = {"gd": MAP_GROWSDOWN, "lo": MAP_LOCKED, "nr": MAP_NORESERVE, "ht": MAP_HUGETLB}
 _MADVICE_OF = {"sr": 2, "rr": 1, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
+_MADVICE = sum(1 << advice for advice in _MADVICE_OF.values())
+_TYPE_OF_MAP = 0xF
+_FLAGS = _TYPE_OF_MAP | MAP_FIXED | MAP_ANONYMOUS | sum(_FLAG_OF.values())
+_HUGE_FLAGS = _FLAGS | 0x3F << HUGETLB_SHIFT
 _SPECIAL = {"[vdso]": VDSO, "[vvar]": VVAR, "[vvar_vclock]": VVAR, "[heap]": HEAP}
 _DEV_ZERO = os.makedev(1, 5)
 _MEMFD_NAMES = ("/memfd:", "/dev/zero")
@@ -48,6 +52,25 @@ def is_lazy(entry: Message) -> bool:
     """Whether its pages may be fetched on demand after a restore (PE_LAZY)."""
     anonymous = entry.flags & MAP_ANONYMOUS and entry.flags & MAP_PRIVATE
     return bool(anonymous and not entry.flags & (MAP_LOCKED | MAP_HUGETLB) and not entry.status & _LAZY_NOT)
+
+
+def is_of_file(entry: Message) -> bool:
+    """Whether the mapping is of a file, whose number in files.img is its shmid."""
+    return bool(entry.status & (FILE_PRIVATE | FILE_SHARED))
+
+
+def is_impossible(entry: Message) -> bool:
+    """Whether an image asks for what no dump writes. Some flags and some advice of mmap(2) and madvise(2) do something
+    instead of describing something: MADV_REMOVE would punch a hole into a file."""
+    backing = entry.status & (FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE)
+    return (
+        not entry.status & REGULAR
+        or backing not in (FILE_PRIVATE, FILE_SHARED, ANON_PRIVATE)
+        or is_of_file(entry) == bool(entry.flags & (MAP_ANONYMOUS | MAP_DROPPABLE))
+        or entry.flags & _TYPE_OF_MAP not in (MAP_SHARED, MAP_PRIVATE, MAP_DROPPABLE)
+        or bool(entry.flags & ~(_HUGE_FLAGS if entry.flags & MAP_HUGETLB else _FLAGS))
+        or bool(entry.madv & ~_MADVICE)
+    )
 
 
 def describe(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
