@@ -16,7 +16,7 @@ from zdtm.lib.program import check, child, equal, ready, reap, run
 
 DISTANCE = 4096 * PAGE
 BEFORE, PARENT, CHILD = 1000, 2000, 3000
-"""Seeds of what is written before the fork, and by each task after it"""
+"""Who writes: somebody before the fork, or one of the tasks after it. Also the seeds of what they write."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class Case:
     parent_writes: bool
     child_reads: bool
     child_writes: bool
+
+    def reads(self, who: int) -> bool:
+        return self.parent_reads if who == PARENT else self.child_reads
+
+    def writes(self, who: int) -> bool:
+        return self.parent_writes if who == PARENT else self.child_writes
 
     @property
     def common(self) -> bool:
@@ -49,10 +55,10 @@ def map_area(kind: str, fd: int) -> None:
     mmap(len(CASES) * PAGE, RW, PRIVATE | FIXED_NOREPLACE | flags, fd if kind == "file" else -1, 0, area(kind))
 
 
-def expected(kind: str, number: int, writes: bool, seed: int) -> bytes:
-    """Contents of a page in a task that writes it after the fork or not."""
-    if writes:
-        return pattern(seed + number)
+def expected(kind: str, number: int, who: int) -> bytes:
+    """Contents of a page in one of the tasks."""
+    if CASES[number].writes(who):
+        return pattern(who + number)
     if CASES[number].written_before and kind != "apart":
         return pattern(BEFORE + number)
     return pattern(number) if kind == "file" else bytes(PAGE)
@@ -73,16 +79,15 @@ def main() -> None:
         map_area("apart", -1)
         for kind, (number, case) in product(KINDS, enumerate(CASES)):
             page = area(kind) + number * PAGE
-            if case.parent_reads if who == PARENT else case.child_reads:
+            if case.reads(who):
                 peek(page, 1)
-            if case.parent_writes if who == PARENT else case.child_writes:
+            if case.writes(who):
                 poke(page, pattern(who + number))
 
     def test(who: int) -> None:
         for kind, (number, case) in product(KINDS, enumerate(CASES)):
-            writes = case.parent_writes if who == PARENT else case.child_writes
             contents = peek(area(kind) + number * PAGE, PAGE)
-            equal(contents, expected(kind, number, writes, who), f"contents of {case} ({kind}, {who})")
+            equal(contents, expected(kind, number, who), f"contents of {case} ({kind}, {who})")
 
     def body() -> None:
         touch(CHILD)
