@@ -157,8 +157,9 @@ class ProgramFile(pytest.File):
         except (header.BadHeader, SyntaxError) as problem:
             raise self.CollectError(str(problem)) from problem
         settings = self.config.stash[settings_key]
-        if settings.sabotage is not None and program.in_transition:
-            return  # by their nature they look at little, and the oracle does not make up for it
+        if settings.sabotage is not None and (program.in_transition or program.refusal is not None):
+            # The first look at little by their nature, and the oracle does not make up for it; the others make no images.
+            return
         for flavour in program.flavours:
             if flavour not in header.FLAVOURS:
                 continue

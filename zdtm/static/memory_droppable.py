@@ -4,7 +4,6 @@ what was written or zeros, and nothing else.
 states: memory/map-droppable-madv-wipeonfork
 flavours: h
 needs: feature map_droppable
-oracle: ignore memory: pages may go at any time, the program looks at those that matter
 """
 
 from zdtm.lib.memory import ANON, DROPPABLE, FAR, PAGE, RW, mmap, pattern, peek, poke, vma_at

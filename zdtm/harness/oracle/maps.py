@@ -14,8 +14,8 @@ HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+:[0-9a
 
 KERNEL_OWNED = ("[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]", "[uprobes]")
 """Contents come from the kernel, and so do address and size of some."""
-NOT_MEMORY = {"io", "pf"}
-"""VmFlags of mappings of devices"""
+NO_CONTENT = {"io", "pf", "dp"}
+"""VmFlags of mappings of devices, and of droppable memory, which the kernel may empty at any time"""
 NOT_COMPARED = {"sd", "nr"}
 """VmFlags. sd: soft-dirty is a mark left by dumps. nr: MAP_NORESERVE matters when the mapping is made, not later."""
 
@@ -41,7 +41,7 @@ class Vma:
 
     @property
     def has_content(self) -> bool:
-        return self.what not in KERNEL_OWNED and not self.flags & NOT_MEMORY
+        return self.what not in KERNEL_OWNED and not self.flags & NO_CONTENT
 
     def __str__(self) -> str:
         place = f" at {self.offset:#x}" if self.is_file else ""
