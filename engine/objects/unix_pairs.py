@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +26,8 @@ from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
 from engine.objects.unix_queue import RestoredQueues
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.restore_context import RestoreContext
 
 Message = Any
@@ -88,8 +91,15 @@ class RestoredSockets:
             os.close(self.fds[ino])
 
     def check(self, entry: Message) -> None:
-        """The peer must be there, or be allowed not to be."""
-        if not entry.peer or entry.peer in self.by_ino:
+        """The peer must be there, or be allowed not to be, and be one that a socket can have."""
+        if self.by_ino[entry.ino] is not entry:
+            what = f"unix socket (file {entry.id}): file {self.by_ino[entry.ino].id} is the same socket"
+            self._ctx.problems.add(what, remedy="the image is damaged")
+        peer = self.peer(entry)
+        if peer is not None and not self._can_have(entry, peer):
+            what = f"unix socket (file {entry.id}): can't be connected to file {peer.id}"
+            self._ctx.problems.add(what, remedy="the image is damaged")
+        if not entry.peer or peer is not None:
             return
         if any(key == f"socket:[{entry.ino}]" for _, key in self._ctx.opts.inherit_fd):
             return
@@ -97,6 +107,14 @@ class RestoredSockets:
             what = f"unix socket (file {entry.id}): its peer {entry.peer} is not in the images"
             remedy = f"pass the socket by --inherit-fd fd[N]:socket:[{entry.ino}]"
             self._ctx.problems.add(what, remedy=remedy)
+
+    def _can_have(self, entry: Message, peer: Message) -> bool:
+        """Whether such a connection is possible. A socket without a name has one peer at most, from birth."""
+        if peer.type != entry.type:
+            return False
+        if entry.type == socket.SOCK_DGRAM:
+            return bool(peer.name) or self.connected_to.get(peer.ino) == [entry]
+        return peer is not entry and (peer.state == LISTEN or peer.peer == entry.ino)
 
     def open(self, entry: Message) -> int:
         """The descriptor of a socket, which may have been made together with another one already."""
@@ -297,6 +315,15 @@ class RestoredSockets:
         if alone:
             self._shut_before[client.ino] = alone
             shut_down(fd, alone)
+
+
+@contextmanager
+def saying(entry: Message) -> Iterator[None]:
+    """Errors of the kernel get to say which socket they are about."""
+    try:
+        yield
+    except OSError as error:
+        raise CrError(f"unix socket {shown(entry.name)} (file {entry.id}): {error.strerror}") from error
 
 
 def shut_down(fd: int, bits: int) -> None:

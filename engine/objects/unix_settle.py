@@ -22,10 +22,12 @@ from engine.objects import sock_opts, unix_creds
 from engine.objects.paths import open_name
 from engine.objects.status_flags import set_flags
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
-from engine.objects.unix_pairs import EXTERN, RestoredSockets, shut_down
+from engine.objects.unix_pairs import EXTERN, RestoredSockets, saying, shut_down
 from engine.objects.unix_queue import RestoredMessage, RestoredQueues, send
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.restore_context import RestoreContext
 
 Message = Any
@@ -45,10 +47,12 @@ def settle(ctx: RestoreContext) -> None:
                     ctx.open_file(right)
     entries.sort(key=lambda entry: int(entry.id))
     for entry in entries:
-        _Filler(entry, ctx).fill()
+        with saying(entry):
+            _Filler(entry, ctx).fill()
     _Connector(ctx, entries).connect_all()
     for entry in entries:
-        _finish(entry, ctx)
+        with saying(entry):
+            _finish(entry, ctx)
     while sockets.to_close:
         os.close(sockets.to_close.pop())
 
@@ -127,26 +131,36 @@ class _Connector:
         self._ctx = ctx
         self._sockets = ctx.part(RestoredSockets)
         self._entries = entries
-        self._visited: set[int] = set()
 
     def connect_all(self) -> None:
         """Datagrams; then connections that wait to be accepted, in their order."""
-        for entry in self._entries:
-            if entry.type == socket.SOCK_DGRAM:
+        for entry in self._in_order([entry for entry in self._entries if entry.type == socket.SOCK_DGRAM]):
+            with saying(entry):
                 self._connect_datagram(entry)
         for entry in self._entries:
             listener = self._sockets.peer(entry)
             if entry.type != socket.SOCK_DGRAM and listener is not None and listener.state == LISTEN:
-                self._connect_waiting(entry, listener)
+                with saying(entry):
+                    self._connect_waiting(entry, listener)
+
+    def _in_order(self, entries: list[Message]) -> Iterator[Message]:
+        """Each behind those that connect to it. Two that are connected to each other come last."""
+        waiting = {entry.ino: entry for entry in entries}
+        before = dict.fromkeys(waiting, 0)
+        for entry in entries:
+            if entry.peer in before and entry.peer != entry.ino:
+                before[entry.peer] += 1
+        ready = [ino for ino, count in before.items() if not count]
+        while ready:
+            entry = waiting.pop(ready.pop())
+            yield entry
+            if entry.peer != entry.ino and entry.peer in waiting:
+                before[entry.peer] -= 1
+                if not before[entry.peer]:
+                    ready.append(entry.peer)
+        yield from waiting.values()
 
     def _connect_datagram(self, entry: Message) -> None:
-        """Connect a socket, when those that connect to it have done so."""
-        if entry.ino in self._visited:
-            return
-        self._visited.add(entry.ino)
-        for other in self._sockets.connected_to.get(entry.ino, ()):
-            if other.ino in self._sockets.fds:
-                self._connect_datagram(other)
         peer, fd = self._sockets.peer(entry), self._sockets.fds[entry.ino]
         if peer is None:
             if entry.peer_name and entry.ino not in self._sockets.partners:

@@ -26,7 +26,7 @@ from engine.objects import sock_opts, unix_creds, unix_name
 from engine.objects.base import FileKind
 from engine.objects.fown import clear
 from engine.objects.status_flags import flags_of
-from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets
+from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets, saying
 from engine.objects.unix_queue import DumpedQueues, RestoredQueues, bytes_waiting, events, raw_name
 from engine.objects.unix_settle import settle
 
@@ -105,7 +105,8 @@ class UnixSocketKind(FileKind):
         ctx.part(RestoredQueues).check(ctx)
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
-        return ctx.part(RestoredSockets).open(entry)
+        with saying(entry):
+            return ctx.part(RestoredSockets).open(entry)
 
     def fill(self, entry: Message, fd: int, ctx: RestoreContext) -> None:
         settle(ctx)

@@ -406,3 +406,39 @@ def test_bind_below_says_why_not(here: Path) -> None:
     ):
         _bind_below(root, sock.fileno(), b"name\0")
     os.close(root)
+
+
+def test_damaged_peer(cycle: Cycle) -> None:
+    """One end of a pair says that it is its own peer, the other that its peer is a third socket."""
+    left, right = socket.socketpair(socket.AF_UNIX, STREAM)
+    third = unix(DGRAM)
+    cycle.dump(left.fileno(), right.fileno(), third.fileno())
+    close(left, right, third)
+    one, other, last = (entry.usk for entry in cycle.dump_context.entries)
+    one.peer, other.peer = one.ino, last.ino
+    with pytest.raises(Refused) as refusal:
+        cycle.check()
+    assert len(refusal.value.reasons) == 2
+    assert all("can't be connected to file" in reason for reason in refusal.value.reasons)
+
+
+def test_damaged_inode_number(cycle: Cycle) -> None:
+    left, right = unix(STREAM), unix(STREAM)
+    cycle.dump(left.fileno(), right.fileno())
+    close(left, right)
+    one, other = (entry.usk for entry in cycle.dump_context.entries)
+    other.ino = one.ino
+    with pytest.raises(Refused, match="is the same socket"):
+        cycle.check()
+
+
+def test_long_chain_of_datagrams(cycle: Cycle) -> None:
+    """Each is connected to the next one. Who connects to a socket does so before it is connected itself."""
+    count = 150
+    socks = [unix(DGRAM, b"\0test unix chain %d" % number) for number in range(count)]
+    for number in range(count - 1):
+        socks[number].connect(b"\0test unix chain %d" % (number + 1))
+    socks = carry_over(cycle, *socks)
+    for number, sock in enumerate(socks[:-1]):
+        assert sock.getpeername() == b"\0test unix chain %d" % (number + 1)
+    close(*socks)
