@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
+from engine.kernel.pagemap import guard_regions
 from engine.kernel.proc_maps import read_smaps
 from engine.kernel.proc_stat import read_stat
 from engine.kernel.procfs import read_auxv
@@ -29,6 +30,7 @@ _NOT_RESTORED = vmas.ANON_SHARED | vmas.AIORING | vmas.SYSVIPC | vmas.SOCKET | v
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
+_MADV_GUARD_INSTALL = 102
 _MM_MAP = struct.Struct("<11QQII")
 TASK_SIZE = int(architectures.current().task_size())
 
@@ -49,7 +51,15 @@ def collect(ctx: DumpContext, task: Task) -> Message:
     task.vmas = read_smaps(task.pid)
     for vma in task.vmas:
         vmas.describe(ctx, task, vma, mm.vmas.add())
+    _collect_guards(task, mm)
     return mm
+
+
+def _collect_guards(task: Task, mm: Message) -> None:
+    """Guard regions (MADV_GUARD_INSTALL) are no mappings, but stand among them in images, at the end of the list."""
+    private = [(entry.start, entry.end) for entry in mm.vmas if vmas.has_pages(entry)]
+    for start, end in guard_regions(task.pid, private):
+        mm.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=vmas.GUARD, fd=-1)
 
 
 def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
@@ -59,7 +69,7 @@ def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
 
     mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", partial(mapped_file_id, ctx, task))
     known: dict[tuple[int, int, str, bool], int] = {}
-    for vma, entry in zip(task.vmas, mm.vmas, strict=True):
+    for vma, entry in zip(task.vmas, mm.vmas, strict=False):
         if not vmas.is_of_file(entry):
             continue
         file = (vma.dev, vma.ino, vma.name, vma.deleted)
@@ -156,6 +166,13 @@ def finish_area(tape: Tape, entry: Message, prot: int) -> None:
         tape.call("mlock", entry.start, size)
 
 
+def restore_guards(tape: Tape, mm: Message) -> None:
+    """The last that is done to memory: nothing can be read into a guarded page."""
+    for entry in mm.vmas:
+        if entry.status & vmas.GUARD:
+            tape.call("madvise", entry.start, entry.end - entry.start, _MADV_GUARD_INSTALL)
+
+
 def restore_layout(tape: Tape, mm: Message, exe: int) -> None:
     """Tell the kernel where things lie: prctl(PR_SET_MM_MAP), and the executable.
 
@@ -169,8 +186,7 @@ def restore_layout(tape: Tape, mm: Message, exe: int) -> None:
     sizes = auxv.size | (exe & 0xFFFFFFFF) << 32
     layout = tape.words(*fields, auxv, sizes)
     tape.call("prctl", _PR_SET_MM, _PR_SET_MM_MAP, layout, _MM_MAP.size, 0)
-    if mm.thp_disabled:
-        tape.call("prctl", _PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    tape.call("prctl", _PR_SET_THP_DISABLE, int(mm.thp_disabled), 0, 0, 0, may_fail=not mm.thp_disabled)
 
 
 def restore_dumpable(tape: Tape, mm: Message) -> None:

@@ -140,6 +140,7 @@ class AddressSpace:
         """After all children exist: final rights, advice, locks."""
         for entry in self.entries:
             mm.finish_area(tape, entry, self.rights[entry.start])
+        mm.restore_guards(tape, self.task.mm)
 
 
 def _identity(entry: Message) -> tuple[int, ...]:
