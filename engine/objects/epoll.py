@@ -27,7 +27,7 @@ from engine.kernel.kcmp import kcmp_epoll
 from engine.kernel.libc import MACHINE, NR, syscall
 from engine.kernel.proc_fdinfo import decode_sdev, fdinfo_epoll
 from engine.objects.base import FileKind
-from engine.objects.status_flags import flags_of, set_flags
+from engine.objects.status_flags import set_flags
 from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Epoll(FileKind):
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message
 
-        entry = message("eventpoll_file_entry")(id=file.id, flags=flags_of(file))
+        entry = message("eventpoll_file_entry")(id=file.id, flags=file.flags)
         for watch in _watches(file, ctx):
             number = watch.found_at if watch.found_at is not None else watch.number
             item = entry.tfd.add(id=ctx.file_id(watch.file), tfd=number, events=watch.events, data=watch.data)

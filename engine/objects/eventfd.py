@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.kernel.proc_fdinfo import fdinfo_eventfd
 from engine.objects.base import FileKind
-from engine.objects.status_flags import flags_of, set_flags
+from engine.objects.status_flags import set_flags
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -38,7 +38,7 @@ class Eventfd(FileKind):
         from engine.images.schema import message
 
         state = fdinfo_eventfd(file.fdinfo)
-        flags = flags_of(file) | (os.EFD_SEMAPHORE if state.semaphore else 0)
+        flags = file.flags | (os.EFD_SEMAPHORE if state.semaphore else 0)
         return message("eventfd_file_entry")(id=file.id, flags=flags, counter=state.counter)
 
     def check(self, entry: Message, ctx: RestoreContext) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError
 from engine.kernel.proc_fdinfo import fdinfo_pidfd
 from engine.objects.base import FileKind
-from engine.objects.status_flags import flags_of, set_flags
+from engine.objects.status_flags import set_flags
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -49,7 +49,7 @@ class Pidfd(FileKind):
         from engine.images.schema import message
 
         return message("pidfd_entry")(
-            id=file.id, ino=file.stat.st_ino & _INO_MASK, flags=flags_of(file), nspid=fdinfo_pidfd(file.fdinfo).pid
+            id=file.id, ino=file.stat.st_ino & _INO_MASK, flags=file.flags, nspid=fdinfo_pidfd(file.fdinfo).pid
         )
 
     def check(self, entry: Message, ctx: RestoreContext) -> None:

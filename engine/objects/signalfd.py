@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_fdinfo import fdinfo_signalfd
 from engine.objects.base import FileKind
-from engine.objects.status_flags import flags_of, set_flags
+from engine.objects.status_flags import set_flags
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -37,7 +37,7 @@ class Signalfd(FileKind):
         from engine.images.schema import message
 
         mask = fdinfo_signalfd(file.fdinfo)
-        return message("signalfd_entry")(id=file.id, flags=flags_of(file), sigmask=mask)
+        return message("signalfd_entry")(id=file.id, flags=file.flags, sigmask=mask)
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
         mask = entry.sigmask.to_bytes(_SIGSET_SIZE, "little")

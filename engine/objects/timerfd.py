@@ -28,7 +28,7 @@ from engine.kernel.timerfd import (
     timerfd_settime,
 )
 from engine.objects.base import FileKind
-from engine.objects.status_flags import flags_of, set_flags
+from engine.objects.status_flags import set_flags
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -58,7 +58,7 @@ class Timerfd(FileKind):
         state = fdinfo_timerfd(read_fdinfo(os.getpid(), file.copy))
         return message("timerfd_entry")(
             id=file.id,
-            flags=flags_of(file),
+            flags=file.flags,
             clockid=state.clockid,
             ticks=state.ticks,
             settime_flags=state.settime_flags,

@@ -25,7 +25,6 @@ from engine.kernel.unix_diag import LISTEN, UnixSocket, unix_sockets
 from engine.objects import sock_opts, unix_creds, unix_name
 from engine.objects.base import FileKind
 from engine.objects.fown import clear
-from engine.objects.status_flags import flags_of
 from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets, saying
 from engine.objects.unix_queue import DumpedQueues, RestoredQueues, bytes_waiting, events, raw_name
 from engine.objects.unix_settle import settle
@@ -74,7 +73,7 @@ class UnixSocketKind(FileKind):
             ino=row.ino,
             type=row.type,
             state=row.state,
-            flags=flags_of(file),
+            flags=file.flags,
             uflags=0,
             backlog=row.backlog,
             peer=_peer(file, row, ctx),
