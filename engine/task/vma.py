@@ -34,7 +34,7 @@ _FLAGS = _TYPE_OF_MAP | MAP_FIXED | MAP_ANONYMOUS | sum(_FLAG_OF.values())
 _HUGE_FLAGS = _FLAGS | 0x3F << HUGETLB_SHIFT
 _SPECIAL = {"[vdso]": VDSO, "[vvar]": VVAR, "[vvar_vclock]": VVAR, "[heap]": HEAP}
 _DEV_ZERO = os.makedev(1, 5)
-_MEMFD_NAMES = ("/memfd:", "/dev/zero")
+_MEMFD_NAMES = ("/memfd:", "/dev/zero", "/anon_hugepage")
 _LAZY_NOT = VDSO | VVAR | VSYSCALL
 
 
