@@ -32,7 +32,9 @@ _ANONYMOUS = {
 _FAMILIES = {
     1: "unix", 2: "TCP/IP", 10: "TCP/IPv6", 16: "netlink", 17: "packet", 38: "kernel crypto", 40: "vsock", 44: "XDP",
 }  # fmt: skip
-_SOL_SOCKET, _SO_DOMAIN = 1, 39
+_INET = (2, 10)
+_SOL_SOCKET, _SO_PROTOCOL, _SO_DOMAIN = 1, 38, 39
+_IPPROTO_MPTCP = 262
 
 
 class Unsupported(FileKind):
@@ -68,4 +70,6 @@ def _family(fd: int) -> str:
 
     with socket.socket(fileno=os.dup(fd)) as own:
         number = own.getsockopt(_SOL_SOCKET, _SO_DOMAIN)
-    return _FAMILIES.get(number, str(number))
+        protocol = own.getsockopt(_SOL_SOCKET, _SO_PROTOCOL)
+    family = _FAMILIES.get(number, str(number))
+    return f"{family} (MPTCP)" if number in _INET and protocol == _IPPROTO_MPTCP else family

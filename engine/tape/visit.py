@@ -21,6 +21,7 @@ the way home of such a thread may meet its filter; see docs/architecture.md.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING
 from engine.errors import CrError
 from engine.kernel import ptrace, rseq
 from engine.kernel.libc import NR, syscall
+from engine.kernel.procfs import read_limits
 from engine.tape import arch as architectures
 from engine.tape.stop_signals import StopSignals
 from engine.tape.tape import HOME, INT32, LAST, MAY_FAIL, RECORD, Tape, int32_at
@@ -47,6 +49,8 @@ SCRATCH_SIZE = 1 << 20
 _MAILBOX = struct.Struct("<QQ")
 _RESCUE = 64
 _ARENA = 1024
+_LIMITS = 512
+_RLIMIT_NOFILE = 7
 _NO_SOCKET = 0x7FFFFFFF
 _NO_FD = 0xFFFFFFFFFFFFFFFF
 _MAP = 0x02 | 0x20 | 0x100000  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
@@ -73,6 +77,7 @@ class Visit:
         self.arch = architectures.current()
         self._socket: socket.socket | None = None
         self._remote_socket = -1
+        self._restore_limit: tuple[int, int, int] | None = None
         self._stop_signals = StopSignals(thread, memory.pid)
 
     @property
@@ -149,9 +154,12 @@ class Visit:
         self.memory.write(self.scratch, _MAILBOX.pack(0, rescue))
         self.memory.write(arena, tape.compile(arena))
         arch = self.arch
-        self._set_registers(arch.interpreting(self._registers, self.cave.address, arena, _NO_SOCKET, self.scratch))
-        result = self._step_over_syscall()
+        result = self._interpret(arena)
+        if result == -errno.EMFILE and self._widen_limit(rescue):
+            self.memory.write(arena, tape.compile(arena))
+            result = self._interpret(arena)
         if result < 0:
+            self._take_back_lent()
             self._leave_by(NR["getpid"])
             raise self._cannot("open two descriptors for a socket", -result, "RLIMIT_NOFILE")
         content = self.memory.read(arena, tape.size)
@@ -163,6 +171,30 @@ class Visit:
         self.thread.cont()
         self._await_tape()
 
+    def _interpret(self, record: int) -> int:
+        """Start the interpreter without a socket and stop it behind its first call; what that returned. Should the
+        engine die, it finds no socket at the end of the tape and goes on with the rescue tape."""
+        self._set_registers(
+            self.arch.interpreting(self._registers, self.cave.address, record, _NO_SOCKET, self.scratch)
+        )
+        return self._step_over_syscall()
+
+    def _widen_limit(self, rescue: int) -> bool:
+        """Let a task whose descriptor table is full have a few more, until it is left or rescued. False where its hard
+        limit leaves no room."""
+        limit = read_limits(self.memory.pid)[_RLIMIT_NOFILE]
+        if limit.soft >= limit.hard:
+            return False
+        old, wider = self.scratch + _LIMITS, self.scratch + _LIMITS + 16
+        self.memory.write(old, struct.pack("<4Q", limit.soft, limit.hard, limit.hard, limit.hard))
+        self._restore_limit = (NR["setrlimit"], _RLIMIT_NOFILE, old)
+        self.memory.write(rescue, RECORD.pack(NR["setrlimit"], MAY_FAIL, _RLIMIT_NOFILE, old, *(0,) * 5))
+        tape = Tape()
+        tape.call("setrlimit", _RLIMIT_NOFILE, wider)
+        arena = self.scratch + _ARENA
+        self.memory.write(arena, tape.compile(arena))
+        return self._interpret(arena) == 0
+
     def _cannot(self, what: str, code: int, limit: str) -> CrError:
         return CrError(f"task {self.memory.pid}: can't {what} to be entered: {os.strerror(code)} (raise its {limit})")
 
@@ -170,13 +202,12 @@ class Visit:
         return CrError(f"task {self.memory.pid}: was killed while it was dumped")
 
     def _write_rescue_tape(self, rescue: int) -> tuple[int, int]:
-        """Two closes, of nothing as yet, and home. Returns the addresses of the two descriptor slots."""
-        close = NR["close"]
-        records = RECORD.pack(close, MAY_FAIL, _NO_FD, *(0,) * 6) + RECORD.pack(
-            close, MAY_FAIL | HOME, _NO_FD, *(0,) * 6
-        )
-        self.memory.write(rescue, records)
-        return rescue + 8, rescue + RECORD.size + 8
+        """A place for the call of _widen_limit(), two closes, of nothing as yet, and home. Returns the addresses of the
+        two descriptor slots."""
+        nothing = RECORD.pack(NR["close"], MAY_FAIL, _NO_FD, *(0,) * 6)
+        last = RECORD.pack(NR["close"], MAY_FAIL | HOME, _NO_FD, *(0,) * 6)
+        self.memory.write(rescue, nothing + nothing + last)
+        return rescue + RECORD.size + 8, rescue + 2 * RECORD.size + 8
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -197,12 +228,17 @@ class Visit:
                 self._socket = None
 
     def _take_back_lent(self) -> None:
-        """Close what lend() gave and, after an error, could not take back itself. The rescue tape knows its number."""
+        """The limit that _widen_limit() changed, and the descriptor of a lend() that an error kept from closing it."""
+        if self._restore_limit:
+            self._call_at_boot(*self._restore_limit)
         (number,) = struct.unpack("<Q", self.memory.read(self._slot, 8))
         if number & INT32 != _NO_FD & INT32:
-            boot = self.cave.address + self.arch.BOOT
-            self._set_registers(self.arch.calling(self._registers, boot, NR["close"], number & INT32))
-            self._step_over_syscall()
+            self._call_at_boot(NR["close"], number & INT32)
+
+    def _call_at_boot(self, nr: int, *args: int) -> None:
+        """One system call at `boot`, stopped behind it."""
+        self._set_registers(self.arch.calling(self._registers, self.cave.address + self.arch.BOOT, nr, *args))
+        self._step_over_syscall()
 
     def _stopped_by_us(self, status: ptrace.Status) -> bool:
         if status.dead:
@@ -211,9 +247,7 @@ class Visit:
 
     def _leave_by(self, nr: int, *args: int) -> None:
         """Run one last system call at `boot` and take the way home as far as its munmap, then put all back."""
-        boot = self.cave.address + self.arch.BOOT
-        self._set_registers(self.arch.calling(self._registers, boot, nr, *args))
-        self._step_over_syscall()
+        self._call_at_boot(nr, *args)
         self._step_over_syscall()
         self._come_home()
 

@@ -1,8 +1,9 @@
-"""BPF maps, held by descriptors only: an array and a hash with ten entries each, both frozen.
+"""BPF maps, held by descriptors only, are refused by name, and stay as they were: an array and a hash, both frozen.
 
 states: misc/bpf-maps
 flavours: h
 needs: root, cap CAP_BPF
+expect: refuse (?i)a BPF map
 """
 
 import ctypes

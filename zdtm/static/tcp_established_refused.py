@@ -1,7 +1,7 @@
-"""An established TCP connection, which is dumped only if that is asked for.
+"""An established TCP connection, which is refused by name.
 
 flavours: h
-expect: refuse (?i)tcp.established
+expect: refuse (?i)TCP
 """
 
 import socket
