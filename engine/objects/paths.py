@@ -55,6 +55,16 @@ def reopen(fd: int, flags: int) -> int:
     return os.open(f"/proc/self/fd/{fd}", flags | os.O_CLOEXEC)
 
 
+def is_tmpfile(flags: int) -> bool:
+    """Whether a description shows that it was opened with O_TMPFILE, by which its file was made."""
+    return flags & os.O_TMPFILE == os.O_TMPFILE
+
+
+def without_tmpfile(flags: int) -> int:
+    """The flags by which an existing file can be opened. O_TMPFILE has O_DIRECTORY in it."""
+    return flags & ~os.O_TMPFILE if is_tmpfile(flags) else flags
+
+
 def inherited(ctx: RestoreContext, *keys: str) -> int | None:
     """A copy of the descriptor that the user has given for one of these keys (--inherit-fd), None if there is none."""
     for number, key in ctx.opts.inherit_fd:

@@ -17,7 +17,7 @@ from engine.images.text import get_text, set_text
 from engine.objects import fown
 from engine.objects.base import FileKind
 from engine.objects.locks import DumpedLocks
-from engine.objects.paths import inherited, open_name, problem_of, reopen, stat_name
+from engine.objects.paths import inherited, open_name, problem_of, reopen, stat_name, without_tmpfile
 from engine.objects.remap import DumpedRemaps, Target, Unreachable, mnt_id_of
 from engine.objects.restored_remap import RestoredRemaps
 from engine.objects.status_flags import O_ASYNC, SETTABLE
@@ -247,7 +247,7 @@ def open_entry(entry: Message, flags: int, ctx: RestoreContext) -> int:
         elif (given := inherited(ctx, *_inherit_keys(entry))) is not None:
             return given
         else:
-            fd = open_name(name, how)
+            fd = open_name(name, without_tmpfile(how))
         if not flags & os.O_PATH:
             fcntl.fcntl(fd, fcntl.F_SETFL, flags & SETTABLE)
     except OSError as error:

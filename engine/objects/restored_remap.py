@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError
 from engine.images.text import get_text
 from engine.objects import ghost, link_remap
-from engine.objects.paths import open_name, problem_of, reopen, stat_name
+from engine.objects.paths import is_tmpfile, open_name, problem_of, reopen, stat_name, without_tmpfile
 from engine.objects.remap import GHOST, LINKED, PROCFS
 from engine.objects.temporary_names import TemporaryNames
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 Message = Any
 
 _OLD_GHOST = 1 << 31
-_O_TMPFILE = os.O_TMPFILE & ~os.O_DIRECTORY
 _NO_TMPFILE = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT)
 
 
@@ -43,7 +42,7 @@ class RestoredRemaps:
         self._remapped: set[int] = set()
         self.dead_pids: set[int] = set()
         self._bases: dict[int, int] = {}
-        self._unused: dict[int, int] = {}
+        self._makers: dict[int, int] = {}
         self._made = False
         for entry in ctx.images.read("REMAP_FPATH"):
             self._take(entry)
@@ -126,11 +125,11 @@ class RestoredRemaps:
         """A new description of a file."""
         if not self._made:
             self._make_all()
-        if file_id in self._unused and (flags & _O_TMPFILE or flags & os.O_PATH and flags & os.O_NOFOLLOW):
-            return self._unused.pop(file_id)
-        if flags & _O_TMPFILE:
-            flags &= ~os.O_TMPFILE
-        return reopen(self._bases[file_id], flags & ~os.O_NOFOLLOW)
+        if file_id in self._makers and is_tmpfile(flags):
+            return self._makers.pop(file_id)
+        if flags & os.O_PATH and flags & os.O_NOFOLLOW:
+            return os.dup(self._bases[file_id])
+        return reopen(self._bases[file_id], without_tmpfile(flags) & ~os.O_NOFOLLOW)
 
     def _make_all(self) -> None:
         self._made = True
@@ -165,7 +164,7 @@ class RestoredRemaps:
 
         The description of the one that made it shows the flag; False when none does or the file system can't.
         """
-        maker = next((user for user in users if self._file(user).flags & _O_TMPFILE), None)
+        maker = next((user for user in users if is_tmpfile(self._file(user).flags)), None)
         directory, _, right = names.nearest(name)
         if maker is None or not right:
             return False
@@ -175,7 +174,7 @@ class RestoredRemaps:
             if error.errno in _NO_TMPFILE:
                 return False
             raise
-        self._unused[maker] = fd
+        self._makers[maker] = fd
         for user in users:
             self._bases[user] = reopen(fd, os.O_PATH)
         return True
@@ -187,10 +186,9 @@ class RestoredRemaps:
     def _keep(self, users: list[int], opened: list[int]) -> None:
         for user, fd in zip(users, opened, strict=True):
             self._bases[user] = fd
-            self._unused[user] = os.dup(fd)
 
     def _close(self) -> None:
-        for fd in [*self._bases.values(), *self._unused.values()]:
+        for fd in [*self._bases.values(), *self._makers.values()]:
             os.close(fd)
         self._bases.clear()
-        self._unused.clear()
+        self._makers.clear()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import Refused
+from engine.kernel.names import link_descriptor
 from engine.objects import link_remap
 from tests.objects.facts import link_of
 
@@ -121,4 +122,20 @@ def test_name_that_leads_to_the_file_again(cycle: Cycle, place: Path) -> None:
     cycle.dump(fd)
     (new,) = cycle.restore()
     assert link_of(new) == str(place / "lost")
+    os.close(fd)
+
+
+def test_file_that_got_its_name_after_it_was_opened(cycle: Cycle, place: Path) -> None:
+    """The kernel goes on to show the number by which it calls a file made by O_TMPFILE, and the flag."""
+    cycle.opts.link_remap = True
+    fd = os.open(place, os.O_TMPFILE | os.O_RDWR)
+    os.write(fd, b"text")
+    directory = os.open(place, os.O_PATH)
+    link_descriptor(fd, directory, "named")
+    os.close(directory)
+    cycle.dump(fd)
+    (new,) = cycle.restore()
+    assert os.listdir(place) == ["named"]
+    assert os.fstat(new).st_ino == os.stat(place / "named").st_ino
+    assert os.pread(new, 10, 0) == b"text"
     os.close(fd)
