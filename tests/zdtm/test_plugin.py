@@ -197,6 +197,12 @@ def test_a_bad_header_is_an_error(suite: Suite) -> None:
     assert "unknown key in the header: stats: typo" in suite.run("--modes", "nocr")
 
 
+def test_c_programs_without_pytests_cache(suite: Suite) -> None:
+    (suite.directory / "static" / "one.c").write_text(C_PROGRAM)
+    assert "2 passed" in suite.run("--modes", "nocr,cli", "-p", "no:cacheprovider")
+    assert list(suite.artifacts.iterdir()) == []
+
+
 def test_a_c_program_that_does_not_compile(suite: Suite) -> None:
     (suite.directory / "static" / "one.c").write_text("/* X. */\nint main(void) { return oops; }\n")
     said = suite.run("--modes", "nocr")

@@ -45,26 +45,37 @@ class Settings:
                 f"--modes: unknown: {', '.join(sorted(unknown))}; there are {', '.join(header.MODES)}"
             )
         self.scale = float(os.environ.get("ZDTM_TIMEOUT_SCALE", "1"))
-        self.cache = _cache_directory(config)
+        self._cache: Any = getattr(config, "cache", None)
         self._artifacts: str | None = config.getoption("--artifacts")
         self._run_directory: Path | None = None
 
+    def cache(self) -> Path:
+        """For compiled programs; without pytest's own cache, for this run only."""
+        if self._cache is not None:
+            return Path(self._cache.mkdir("zdtm"))
+        return self._run() / "built"
+
     def item_directory(self, name: str) -> Path:
         """A new directory. Any user may enter: programs run with other credentials too."""
+        directory = self._run() / name
+        directory.mkdir()
+        directory.chmod(0o755)
+        return directory
+
+    def _run(self) -> Path:
         if self._run_directory is None:
             if self._artifacts is not None:
                 Path(self._artifacts).mkdir(parents=True, exist_ok=True)
             self._run_directory = Path(tempfile.mkdtemp(prefix="zdtm-", dir=self._artifacts)).resolve()
             self._run_directory.chmod(0o755)
-        directory = self._run_directory / name
-        directory.mkdir()
-        directory.chmod(0o755)
-        return directory
+        return self._run_directory
 
     def clean_up(self) -> None:
         """Remove the directory of the run unless an item left its artifacts."""
-        if self._run_directory is not None and not any(self._run_directory.iterdir()):
-            self._run_directory.rmdir()
+        if self._run_directory is not None:
+            shutil.rmtree(self._run_directory / "built", ignore_errors=True)
+            if not any(self._run_directory.iterdir()):
+                self._run_directory.rmdir()
 
 
 def _engine_command(option: str | None) -> list[str]:
@@ -85,12 +96,6 @@ def _shard(option: str | None) -> tuple[int, int]:
     if not (index.isdigit() and count.isdigit() and 1 <= int(index) <= int(count)):
         raise pytest.UsageError(f"--shard: {option} should read I/N, I from 1 to N")
     return int(index), int(count)
-
-
-def _cache_directory(config: pytest.Config) -> Path:
-    """For compiled programs. Not below /root or another place that only one user may enter."""
-    cache: Any = getattr(config, "cache", None)
-    return Path(cache.mkdir("zdtm")) if cache is not None else Path(tempfile.gettempdir()) / f"zdtm-built-{os.getuid()}"
 
 
 # Hooks.
@@ -158,8 +163,7 @@ class ProgramFile(pytest.File):
             raise self.CollectError(str(problem)) from problem
         settings = self.config.stash[settings_key]
         if settings.sabotage is not None and (program.in_transition or program.refusal is not None):
-            # The first look at little by their nature, and the oracle does not make up for it; the others make no images.
-            return
+            return  # the first look at little, and the oracle does not make up for it; the others make no images
         for flavour in program.flavours:
             if flavour not in header.FLAVOURS:
                 continue
@@ -200,7 +204,7 @@ class ProgramItem(pytest.Item):
 
     def _item(self, settings: Settings, directory: Path) -> Item:
         if self.path.suffix == ".c":
-            command = [str(build.executable(self.program, settings.cache))]
+            command = [str(build.executable(self.program, settings.cache()))]
         else:
             command = [sys.executable, str(self.path)]
         common = {"PATH": PATH, "LANG": "C.UTF-8", "HOME": "/", "PYTHONPATH": str(CHECKOUT)}

@@ -22,6 +22,7 @@ SIGNAL_64 = 1 << 63
 ALIVE, DEAD = 1, 2
 RLIMIT_NOFILE = 7
 CAP_NET_RAW = 1 << 13
+VMA_AREA_VVAR = 1 << 12
 
 
 def damage(kind: str, directory: Path) -> int:
@@ -165,7 +166,8 @@ def _shrink_window(record: Record) -> bool:
 
 
 def _forget_advice(record: Record) -> bool:
-    return sum(_clear("madv", vma) for vma in record.entry.vmas) > 0
+    """Not that of vvar, which is the kernel's own."""
+    return sum(_set("madv", 0, vma) for vma in record.entry.vmas if not vma.status & VMA_AREA_VVAR) > 0
 
 
 def _files(field: str, change: Callable[[Any], bool]) -> Callable[[str], int]:
@@ -194,7 +196,7 @@ KINDS: dict[str, Callable[[str], int]] = {
     "socket-queue": partial(edit_entries, "SK_QUEUES", _invert_payload),
     "socket-options": partial(edit_entries, "FILES", _socket(lambda sock: _flip("so_keepalive", 1, sock.opts))),
     "socket-backlog": partial(edit_entries, "FILES", _socket(_shorter_backlog)),
-    "socket-shutdown": partial(edit_entries, "FILES", _socket(partial(_clear, "shutdown"))),
+    "socket-shutdown": partial(edit_entries, "FILES", _socket(partial(_set, "shutdown", 0))),
     "tcp-stream": partial(edit_entries, "TCP_STREAM", _invert_payload),
     "ghost-content": partial(edit_entries, "GHOST_FILE", _invert_payload),
     "memfd-seals": partial(edit_entries, "MEMFD_INODE", lambda record: _set("seals", 0, record.entry)),
