@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from engine.objects.epoll import Epoll
 from engine.objects.eventfd import Eventfd
+from engine.objects.fanotify import Fanotify
 from engine.objects.fifo import Fifo
+from engine.objects.inotify import Inotify
 from engine.objects.memfd import MEMFD
 from engine.objects.namespace_file import NamespaceFile
 from engine.objects.pidfd import Pidfd
@@ -27,6 +29,8 @@ KINDS: tuple[FileKind, ...] = (
     Signalfd(),
     Timerfd(),
     Pidfd(),
+    Inotify(),
+    Fanotify(),
     UNIX_SOCKET,
     Pipe(),
     Fifo(),

@@ -131,6 +131,17 @@ class RestoredRemaps:
             return os.dup(self._bases[file_id])
         return reopen(self._bases[file_id], without_tmpfile(flags) & ~os.O_NOFOLLOW)
 
+    def find_ghost(self, device: int, ino: int) -> int | None:
+        """A descriptor (O_PATH) of the ghost that had this inode number on this device (as the kernel has it), None if
+        there is none. It stays ours."""
+        for ghost_id, users in self._ghost_users.items():
+            entry = ghost.read(self._ctx.images, ghost_id)
+            if (entry.dev, entry.ino) == (device, ino):
+                if not self._made:
+                    self._make_all()
+                return self._bases[users[0]]
+        return None
+
     def _make_all(self) -> None:
         self._made = True
         self._ctx.at_end(self._close)

@@ -17,14 +17,13 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
 from engine.images.text import get_text, set_text
 from engine.kernel.detached import detached_tmpfs
-from engine.kernel.libc import NR, syscall
+from engine.kernel.own_fs import with_own_fs
 from engine.kernel.sockets import bind, file_of_descriptor
 from engine.kernel.unix_diag import bound_file, unix_sockets
 from engine.objects.paths import DELETED, open_name, stat_name
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 Message = Any
 
 MAX_NAME = 108
-_CLONE_FS = 0x200
 _OPEN_DIR = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _INO_MASK = 0xFFFFFFFF
 _STEP = "d"
@@ -222,25 +220,18 @@ def _bind_below(root: int, fd: int, name: bytes) -> str:
             os.mkdir(path, 0o700, dir_fd=root)
         except FileExistsError:
             continue
-    errors: list[OSError] = []
-    thread = threading.Thread(target=_bind_in_thread, args=(root, start, fd, sockaddr(name), errors))
-    thread.start()
-    thread.join()
-    if errors:
-        raise CrError(f"unix socket {shown(name)}: it can't be bound: {errors[0].strerror}") from errors[0]
-    return "/".join([*_resolve(start + directories), base])
 
-
-def _bind_in_thread(root: int, start: list[str], fd: int, address: bytes, errors: list[OSError]) -> None:
-    """The thread leaves the root and current directory of the others alone: unshare(CLONE_FS)."""
-    try:
-        syscall(NR["unshare"], _CLONE_FS)
+    def work() -> None:
         os.fchdir(root)
         os.chroot(".")
         os.chdir("/" + "/".join(start))
-        bind(fd, address)
+        bind(fd, sockaddr(name))
+
+    try:
+        with_own_fs(work)
     except OSError as error:
-        errors.append(error)
+        raise CrError(f"unix socket {shown(name)}: it can't be bound: {error.strerror}") from error
+    return "/".join([*_resolve(start + directories), base])
 
 
 def _route(address: str) -> tuple[list[str], list[str], str]:
