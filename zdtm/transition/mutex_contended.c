@@ -1,0 +1,124 @@
+/*
+ * Eight threads in each of two processes fight for one robust mutex in shared memory, and two more hand a turn to each
+ * other by a condition. Who holds the mutex holds it alone.
+ *
+ * states: threads/contended-futex
+ * flavours: h
+ */
+#include "zdtmtst.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define THREADS 8
+
+static struct shared {
+	pthread_mutex_t mutex, guard;
+	pthread_cond_t changed;
+	volatile bool stop;
+	volatile unsigned long owner, rounds, copy, turns; /* the first three under the mutex, the last under the guard */
+} *shared;
+
+static void *fight(void *unused)
+{
+	unsigned long me = (unsigned long)getpid() << 32 | gettid();
+
+	(void)unused;
+	while (!shared->stop) {
+		int error = pthread_mutex_lock(&shared->mutex);
+		check(!error, "pthread_mutex_lock: %s", strerror(error));
+		check(shared->owner == 0, "the mutex belongs to %#lx and to %#lx", shared->owner, me);
+		shared->owner = me;
+		shared->rounds++;
+		check(shared->rounds == shared->copy + 1, "round %lu after %lu", shared->rounds, shared->copy);
+		shared->copy = shared->rounds;
+		check(shared->owner == me, "the mutex of %#lx belongs to %#lx", me, shared->owner);
+		shared->owner = 0;
+		pthread_mutex_unlock(&shared->mutex);
+	}
+	return NULL;
+}
+
+/* The parent's thread has the even turns, the child's the odd ones. */
+static void *take_turns(void *parity)
+{
+	pthread_mutex_lock(&shared->guard);
+	while (!shared->stop) {
+		if (shared->turns % 2 == (unsigned long)parity) {
+			shared->turns++;
+			pthread_cond_broadcast(&shared->changed);
+		} else {
+			pthread_cond_wait(&shared->changed, &shared->guard);
+		}
+	}
+	pthread_mutex_unlock(&shared->guard);
+	return NULL;
+}
+
+static void make_shared(void)
+{
+	pthread_mutexattr_t mutex;
+	pthread_condattr_t condition;
+
+	shared = ok(mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+	pthread_mutexattr_init(&mutex);
+	pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(&shared->guard, &mutex);
+	pthread_mutexattr_setrobust(&mutex, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&shared->mutex, &mutex);
+	pthread_condattr_init(&condition);
+	pthread_condattr_setpshared(&condition, PTHREAD_PROCESS_SHARED);
+	pthread_cond_init(&shared->changed, &condition);
+}
+
+static void run(unsigned long parity, void (*wait)(void))
+{
+	pthread_t threads[THREADS + 1];
+
+	test_block_term();
+	for (int i = 0; i < THREADS; i++)
+		check(!pthread_create(&threads[i], NULL, fight, NULL), "pthread_create failed");
+	check(!pthread_create(&threads[THREADS], NULL, take_turns, (void *)parity), "pthread_create failed");
+	test_unblock_term();
+	wait();
+	for (int i = 0; i <= THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void no_wait(void)
+{
+}
+
+static void wait_for_term(void)
+{
+	test_running();
+	while (test_go_on())
+		usleep(1000);
+	for (unsigned long i = 0; i < 2; i++) { /* both kinds are at work still */
+		unsigned long rounds = shared->rounds, turns = shared->turns;
+
+		while (shared->rounds == rounds || shared->turns == turns)
+			usleep(1000);
+	}
+	pthread_mutex_lock(&shared->guard);
+	shared->stop = true;
+	pthread_cond_broadcast(&shared->changed);
+	pthread_mutex_unlock(&shared->guard);
+}
+
+int main(int argc, char **argv)
+{
+	test_init(argc, argv);
+	make_shared();
+	pid_t pid = ok(fork());
+	if (pid == 0) {
+		run(1, no_wait);
+		_exit(0);
+	}
+	run(0, wait_for_term);
+	int status = test_reap(pid);
+	check(status == 0, "status of the child: %#x", status);
+	check(shared->rounds > 0 && shared->turns > 0, "%lu rounds, %lu turns", shared->rounds, shared->turns);
+	return test_pass();
+}
