@@ -88,6 +88,7 @@ class RestoreContext(Parts):
         self._opening: set[int] = set()
         self._at_end: list[Callable[[], None]] = []
         self._on_success: list[Callable[[], None]] = []
+        self._names: list[Callable[[], None]] = []
         self._after_commit: list[Callable[[], None]] = []
 
     def at_end(self, clean_up: Callable[[], None]) -> None:
@@ -98,9 +99,13 @@ class RestoreContext(Parts):
         """Have something done when all tasks are complete and none runs yet: seals, owners of files."""
         self._on_success.append(finish)
 
+    def on_names(self, finish: Callable[[], None]) -> None:
+        """Have the name of a file changed for good, which nothing that may fail is to follow."""
+        self._names.append(finish)
+
     def succeeded(self) -> None:
         """All tasks are complete."""
-        for finish in self._on_success:
+        for finish in (*self._on_success, *self._names):
             finish()
 
     def after_commit(self, finish: Callable[[], None]) -> None:

@@ -32,8 +32,12 @@ class ImageDir:
     ("CORE", 17), ("PSTREE",), ("STATS", "dump"). The work directory, for the kinds that live there, is an ImageDir too.
     """
 
-    def __init__(self, where: str | int, name: str | None = None) -> None:
-        """where: a path, or a directory descriptor, which is duplicated. name: for messages. CrError: no directory."""
+    def __init__(self, where: str | int, name: str | None = None, bounded: bool = False) -> None:
+        """where: a path, or a directory descriptor, which is duplicated. name: for messages. CrError: no directory.
+
+        bounded: whoever reads is going to do what is in the images; entries with numbers that can't be are refused
+        """
+        self.bounded = bounded
         self.name = name if name is not None else where if isinstance(where, str) else _name_of(where)
         try:
             self.fd = os.open(where, _OPEN_DIR) if isinstance(where, str) else os.open(".", _OPEN_DIR, dir_fd=where)
@@ -101,7 +105,7 @@ class ImageDir:
 
     def reader(self, kind: str, *ids: int | str) -> ImageReader:
         """A reader, to be used in a `with`. CrError: no such file, or not of this kind."""
-        return ImageReader(self.open(kind, *ids), KINDS[kind], self.path(kind, *ids))
+        return ImageReader(self.open(kind, *ids), KINDS[kind], self.path(kind, *ids), self.bounded)
 
     def open(self, kind: str, *ids: int | str) -> int:
         """A descriptor for reading, not checked in any way; the caller closes it. CrError: no such file."""
@@ -132,7 +136,7 @@ class ImageDir:
             remedy = "put the parent images there"
             raise CrError(f"{name} leads to {target}, which cannot be opened: {error.strerror}; {remedy}") from error
         try:
-            return ImageDir(fd, name)
+            return ImageDir(fd, name, self.bounded)
         finally:
             os.close(fd)
 

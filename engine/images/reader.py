@@ -10,7 +10,7 @@ import os
 import stat
 
 from engine.errors import CrError
-from engine.images import magic
+from engine.images import bounds, magic
 from engine.images.schema import message
 
 TYPE_CHECKING = False
@@ -49,9 +49,10 @@ class ImageReader:
     A payload of known length that nobody asks for is skipped. Closes its descriptor when the `with` ends.
     """
 
-    def __init__(self, fd: int, kind: magic.Kind, path: str) -> None:
-        """fd: open for reading, taken over even when this raises. path: for messages."""
+    def __init__(self, fd: int, kind: magic.Kind, path: str, bounded: bool = False) -> None:
+        """fd: open for reading, taken over even when this raises. path: for messages. bounded: see ImageDir."""
         self.fd = fd
+        self.bounded = bounded
         self.kind = kind
         self.path = path
         self.offset = 0
@@ -188,6 +189,8 @@ class ImageReader:
         if not entry.IsInitialized():
             missing = ", ".join(entry.FindInitializationErrors())
             raise self.error(f"a {name} lacks required fields: {missing}", start)
+        if self.bounded and (why := bounds.problem(entry)):
+            raise self.error(why, start)
         return entry
 
     def _expect_payload(self, entry: Any) -> None:

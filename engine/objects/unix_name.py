@@ -209,7 +209,7 @@ class Names:
             os.chown(made, entry.file_perms.uid, entry.file_perms.gid, dir_fd=root)
             os.chmod(made, stat.S_IMODE(entry.file_perms.mode), dir_fd=root)
         finish = partial(os.rename, made, os.path.basename(place), src_dir_fd=root, dst_dir_fd=directory)
-        self._ctx.on_success(finish)
+        self._ctx.on_names(finish)
 
 
 def _bind_below(root: int, fd: int, name: bytes) -> str:

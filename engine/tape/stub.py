@@ -98,7 +98,7 @@ class Stub:
     def start(self, tape: Tape) -> None:
         """Let the stub begin a tape; finish() waits for its end."""
         if tape.size > self.arena_size:
-            raise ValueError(f"a tape of {tape.size} bytes does not fit into {self.arena_size}")
+            raise CrError(f"task {self.tid}: {tape.size} bytes of state at once, where {self.arena_size} are possible")
         self.memory.write(self._arena, tape.compile(self._arena, LAST))
         registers = self.registers()
         self.set_registers(self.arch.interpreting(registers, self._code, self._arena, -1, 0))

@@ -1,0 +1,137 @@
+"""The trees of the hostile tests: one that has a bit of everything an image can hold, one that is plain."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_PLAIN = r"""
+import os, signal, sys, threading, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+pipe = os.pipe()
+kept = os.open("kept", os.O_RDWR | os.O_CREAT)
+if os.fork() == 0:
+    while True: time.sleep(60)
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+os.mkdir("ready")
+while True: time.sleep(60)
+"""
+
+_RICH = r"""
+import array, ctypes, fcntl, mmap, os, select, signal, socket, struct, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def checked(result):
+    assert result >= 0, os.strerror(ctypes.get_errno())
+    return result
+
+# Files: plain, mapped both ways, deleted, deleted with another name left, a fifo, locks, a namespace.
+with open("plain", "w") as file: file.write("x" * 9000)
+plain = os.open("plain", os.O_RDWR)
+mapped = mmap.mmap(plain, 8192)
+private = mmap.mmap(plain, 8192, mmap.MAP_PRIVATE); private[0] = 1
+small = os.open("small", os.O_RDWR | os.O_CREAT); os.write(small, b"small ghost"); os.unlink("small")
+large = os.open("large", os.O_RDWR | os.O_CREAT)
+os.pwrite(large, b"large ghost", 0); os.pwrite(large, b"its end", 1 << 16); os.unlink("large")
+linked = os.open("linked", os.O_RDWR | os.O_CREAT); os.link("linked", "other"); os.unlink("linked")
+os.mkfifo("fifo")
+fifo = os.open("fifo", os.O_RDWR); os.write(fifo, b"in the fifo")
+fcntl.flock(plain, fcntl.LOCK_SH)
+namespace = os.open("/proc/self/ns/uts", os.O_RDONLY)
+
+# Memory: shared, a memfd, locked, advised.
+shared = mmap.mmap(-1, 16384); shared[5000] = 7
+memory = os.memfd_create("memory", os.MFD_ALLOW_SEALING)
+os.write(memory, b"m" * 5000); fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+of_memory = mmap.mmap(memory, 4096)
+advised = mmap.mmap(-1, 1 << 16, mmap.MAP_PRIVATE); advised.madvise(mmap.MADV_DONTDUMP); advised[0] = 1
+
+# Pipes and sockets with something in them.
+pipe = os.pipe(); os.write(pipe[1], b"in the pipe")
+packets = os.pipe2(os.O_DIRECT); os.write(packets[1], b"one"); os.write(packets[1], b"two")
+left, right = socket.socketpair()
+socket.send_fds(left, [b"with a descriptor"], [small]); left.send(b"more")
+data, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); data.send(b"datagram")
+listener = socket.socket(socket.AF_UNIX); listener.bind("listener"); listener.listen(3)
+client = socket.socket(socket.AF_UNIX); client.connect("listener")
+bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); bound.bind("bound")
+
+# What counts, signals and polls.
+counter = libc.eventfd(5, 0)
+inner = select.epoll(); inner.register(counter, select.EPOLLIN)
+outer = select.epoll(); outer.register(inner.fileno(), select.EPOLLIN); outer.register(pipe[0], select.EPOLLIN)
+mask = ctypes.c_uint64(1 << signal.SIGUSR1 - 1)
+watched = checked(libc.signalfd(-1, ctypes.byref(mask), 0))
+timer = checked(libc.timerfd_create(1, 0))
+checked(libc.timerfd_settime(timer, 0, struct.pack("4q", 5000, 0, 5000, 0), 0))
+event, timer_id = struct.pack("Qii48x", 0, signal.SIGUSR2, 0), ctypes.c_void_p()
+checked(libc.timer_create(1, event, ctypes.byref(timer_id)))
+checked(libc.timer_settime(timer_id, 0, struct.pack("4q", 5000, 0, 5000, 0), 0))
+signal.setitimer(signal.ITIMER_REAL, 5000, 5000)
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+os.kill(os.getpid(), signal.SIGUSR2)
+fcntl.fcntl(right, fcntl.F_SETOWN, os.getpid())
+
+# A child in a group of its own, a dead one, and pidfds of both; a dead one that has been reaped.
+child = os.fork()
+if child == 0:
+    os.setpgid(0, 0)
+    private[4096] = 3
+    while True: time.sleep(60)
+zombie = os.fork()
+if zombie == 0: os._exit(3)
+os.waitid(os.P_PID, zombie, os.WEXITED | os.WNOWAIT)
+reaped = os.fork()
+if reaped == 0: os._exit(0)
+pidfds = [os.pidfd_open(pid) for pid in (child, zombie, reaped)]
+os.waitpid(reaped, 0)
+
+# A second thread, then two seccomp filters that allow everything, for the first one.
+threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+allow = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0x7fff0000), 8)
+for _ in range(2):
+    checked(libc.prctl(22, 2, struct.pack("H6xQ", 1, ctypes.addressof(allow)), 0, 0))
+os.mkdir("ready")
+while True: time.sleep(60)
+"""
+PLAIN, RICH = _PLAIN, _RICH
+_SECONDS = 20
+
+
+def wait_until(true: Callable[[], object], what: str, explain: Callable[[], str] = str) -> None:
+    """Wait for a condition, or fail saying what did not come true, and why."""
+    deadline = time.monotonic() + _SECONDS
+    while not true():
+        assert time.monotonic() < deadline, f"not within {_SECONDS} s: {what}\n{explain()}"
+        time.sleep(0.0005)
+
+
+class Subject:
+    """A running tree whose current directory is `place`, which must be empty. Leader of a session of its own."""
+
+    def __init__(self, place: Path, program: str = RICH) -> None:
+        self.place = place
+        with open(place / "output", "w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", program],
+                cwd=place, start_new_session=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+        wait_until(lambda: (place / "ready").exists() or self.process.poll() is not None, "the subject is ready")
+        assert self.process.poll() is None, (place / "output").read_text()
+        self.pid = self.process.pid
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
+            self.pids = [self.pid, *map(int, children.read().split())]
+
+    def end(self) -> None:
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
