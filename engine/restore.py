@@ -95,13 +95,14 @@ class Restore:
     def build(self, stats: RestoreStats) -> None:
         """From images to a tree that only has to be let go. Whatever is raised, the engine's descriptors and temporary
         names are given back; the tasks made so far are for destroy()."""
-        with ImageDir(self.opts.images_dir_fd) as images:
+        with ImageDir(self.opts.images_dir_fd, bounded=True) as images:
             self.ctx = RestoreContext(self.opts, images)
             try:
                 self.prepare()
                 self.make(stats)
                 self.scripts.run("pre-resume", init_pid=self.root.pid)
                 self._attempt("COMPLETE", self._arm)
+                self._attempt("COMPLETE", self.ctx.succeeded)
             finally:
                 for space in self.spaces.values():
                     space.close()
@@ -192,7 +193,6 @@ class Restore:
             self._stage("RESTORE_CREDS", self._finish)
             if not self.scripts.run("post-restore", init_pid=self.root.pid):
                 raise CrError("the post-restore script failed, the tree has been removed")
-            self._attempt("COMPLETE", self.ctx.succeeded)
         finally:
             self.channel.close()
 
@@ -323,7 +323,7 @@ class Restore:
     # The end
 
     def _arm(self) -> None:
-        """Give every thread its registers and mask. The last that can fail."""
+        """Give every thread its registers and mask. From here on no tape can be run."""
         for task in self._living():
             for thread in reversed(task.threads):
                 thread.stub.unmap_and(cpu_state.final_registers(thread), unmap=thread is task.threads[0])
