@@ -1,57 +1,22 @@
-"""crucible dump: freeze a tree, find out everything, and only then write it down.
+"""crucible dump: freeze a tree and write it down.
 
-Everything that can stand against a dump is found while nothing has been changed yet, and is said at once. What
-changes a task at all is the visit (tape/visit.py), from which it comes back by itself, and hard links that are made
-for files without a name (--link-remap), which a failed dump takes away again.
+The process that the user started only waits. What a dump takes to be done, dump_tree.py and all that it imports, is
+loaded by the worker: a process that has forked copies each page that it writes to, which a frozen tree would wait for.
 """
 
 from __future__ import annotations
 
-import time
-import uuid
-from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from engine import cpuinfo, log, worker
-from engine.action_scripts import ActionScripts
-from engine.dump_context import DumpContext
+from engine import worker
 from engine.errors import CrError
-from engine.images.directory import ImageDir
-from engine.kernel.proc_maps import PROT_EXEC
-from engine.objects.table import DumpedTables
-from engine.option_values import CPU_CAP_IMAGE
-from engine.stats import DumpStats
-from engine.tape.cave import find_cave
-from engine.tape.tape import Tape
-from engine.tape.visit import SCRATCH_SIZE, Visit
-from engine.task import cgroups, core, fs, mm, pages, pstree
-from engine.task.seize import FrozenTree
-from engine.task.tree import DEAD
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from engine.options import Options
-    from engine.tape.cave import Cave
-    from engine.task.tree import Task
 
-Message = Any
-
-_IMG_VERSION = 2
-_MESSAGES = (
-    "core_entry",
-    "file_entry",
-    "fs_entry",
-    "inventory_entry",
-    "mm_entry",
-    "pagemap_head",
-    "pstree_entry",
-    "remap_file_path_entry",
-    "seccomp_entry",
-    "stats_entry",
-)
-_POST_DUMP_FAILED = 255
 _EBADRQC = 56
 
 
@@ -59,186 +24,10 @@ def run(opts: Options) -> int:
     """The verb. Returns the exit status; raises CrError."""
     if opts.tree is None:
         raise CrError("dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
-    _load_what_is_needed()
-    return worker.run(partial(_run, opts, opts.tree))
+    return worker.run(partial(_work, opts, opts.tree))
 
 
-def _run(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
-    scripts = ActionScripts(opts)
-    stats = DumpStats()
-    with ImageDir(opts.images_dir_fd) as images:
-        if not scripts.run("pre-dump"):
-            raise CrError("the pre-dump script failed, nothing has been dumped")
-        status = 0
-        tree = FrozenTree(root_pid, opts.timeout)
-        with stats.timing("freezing_time"):
-            frozen = tree.__enter__()
-        with frozen, stats.timing("frozen_time"):
-            ctx = DumpContext(opts, images, frozen.root, stats)
-            try:
-                _dump(ctx)
-                if not scripts.run("post-dump", init_pid=ctx.root.pid):
-                    status = _POST_DUMP_FAILED
-            except BaseException:
-                ctx.undo()
-                raise
-            _leave(frozen, opts, status, commit)
-        stats.write(opts)
-    log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
-    return status
+def _work(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
+    from engine.dump_tree import dump_tree
 
-
-def _load_what_is_needed() -> None:
-    """Import while the tree still runs, not while it waits."""
-    import engine.images.pagemap
-    import engine.objects.memfd
-    import engine.objects.regular  # noqa: F401
-    from engine.images.schema import message
-    from engine.kernel.cpuid import xsave_components
-    from engine.kernel.pagemap_scan import can_scan
-
-    for name in _MESSAGES:
-        message(name)()
-    xsave_components()
-    can_scan()
-
-
-def _leave(frozen: FrozenTree, opts: Options, status: int, commit: Callable[[], None]) -> None:
-    """The final state of the tasks: dead, unless the user or a failed script wants them alive."""
-    if status or opts.leave_running:
-        return
-    commit()
-    if opts.leave_stopped:
-        frozen.stop()
-    else:
-        frozen.kill()
-
-
-def _dump(ctx: DumpContext) -> None:
-    tables = DumpedTables(ctx)
-    ids = pstree.collect_ids(ctx)
-    pstree.check_leaders(ctx)
-    living = [task for task in ctx.tasks if task.state != DEAD]
-    mms: dict[int, Message] = {}
-    for task in living:
-        core.collect(ctx, task)
-        mms[task.pid] = mm.collect(ctx, task)
-        tables.collect(task, ids[task.pid].files_id)
-    tables.refuse()
-    ctx.problems.raise_if_any("dump")
-    for task in living:
-        mm.describe_files(ctx, task, mms[task.pid])
-    fs_entries = {task.pid: fs.collect(ctx, task) for task in living}
-    tables.describe()
-    ctx.problems.raise_if_any("dump")
-
-    _write_tasks(ctx, living, mms)
-    tables.write()
-    pstree.write(ctx)
-    for task in ctx.tasks:
-        if task.state == DEAD:
-            ctx.images.write("CORE", core.of_zombie(task), task.pid)
-            continue
-        ctx.images.write("IDS", ids[task.pid], task.pid)
-        ctx.images.write("MM", mms[task.pid], task.pid)
-        ctx.images.write("FS", fs_entries[task.pid], task.pid)
-        for thread in task.threads:
-            ctx.images.write("CORE", thread.core, thread.tid)
-    core.write_shared(ctx)
-    if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
-        cpuinfo.write(ctx.images)
-    _write_clocks(ctx)
-    _write_inventory(ctx)
-
-
-def _write_tasks(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
-    """Visit every task: ask it what only it knows, and let all of them write their memory at the same time."""
-    with ExitStack() as visits:
-        writers = []
-        for task in tasks:
-            cave = find_cave(task.memory, _executable(task), Visit.cave_size())
-            scratch = mm.free_area([mms[task.pid]], SCRATCH_SIZE)
-            for thread in task.threads[1:]:
-                with Visit(thread.tracee, task.pidfd, task.memory, cave, scratch) as visit:
-                    _ask(visit, core.ask_thread, thread)
-            runs = pages.runs_to_store(task, mms[task.pid])
-            task.visit = visits.enter_context(
-                Visit(task.leader.tracee, task.pidfd, task.memory, cave, scratch)
-            )
-            tape = Tape()
-            answers = [mm.ask_task(tape, mms[task.pid]), *core.ask_thread(tape, task.leader)]
-            task.visit.run(tape)
-            for answer in answers:
-                answer()
-            writers.append(_write_memory(ctx, task, runs, cave))
-        with ctx.stats.timing("memdump_time"):
-            _run_together(writers)
-
-
-def _ask(visit: Visit, ask: Any, thread: Any) -> None:
-    tape = Tape()
-    answers = ask(tape, thread)
-    visit.run(tape)
-    for answer in answers:
-        answer()
-
-
-def _write_memory(ctx: DumpContext, task: Task, runs: list[pages.Run], cave: Cave) -> Iterator[None]:
-    """pagemap-PID.img and its pages file."""
-    from engine.images.pagemap import PagemapWriter
-
-    def original(start: int, end: int) -> bytes | None:
-        if not start <= cave.address < end:
-            return None
-        content = bytearray(task.memory.read(start, end - start))
-        at = cave.address - start
-        content[at : at + cave.size] = cave.original
-        return bytes(content)
-
-    with PagemapWriter(ctx.images, task.pid, "PAGEMAP", ctx.new_pages_id()) as pagemap:
-        pagemap.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
-        ctx.stats.pages_written += sum(run.end - run.start for run in runs) // pages.PAGE
-        yield from pages.write_pages(task, runs, pagemap.pages_fd, original)
-
-
-def _run_together(writers: list[Iterator[None]]) -> None:
-    """Step each of them once round and round: while one waits for its task, the tasks of the others work."""
-    waiting = list(writers)
-    while waiting:
-        waiting = [writer for writer in waiting if next(writer, waiting) is not waiting]
-
-
-def _executable(task: Task) -> list[tuple[int, int]]:
-    """(start, end) of the executable mappings that are the task's alone, the vDSO first."""
-    vmas = [vma for vma in task.vmas if vma.prot & PROT_EXEC and not vma.shared and vma.name != "[vsyscall]"]
-    return [(vma.start, vma.end) for vma in sorted(vmas, key=lambda vma: vma.name != "[vdso]")]
-
-
-def _write_clocks(ctx: DumpContext) -> None:
-    """timens-0.img: the clocks of the tree's time namespace at the dump, written for the host's as well."""
-    from engine.images.schema import message
-
-    entry = message("timens_entry")()
-    for field, clock in (("monotonic", time.CLOCK_MONOTONIC), ("boottime", time.CLOCK_BOOTTIME)):
-        seconds, nanoseconds = divmod(time.clock_gettime_ns(clock), 1_000_000_000)
-        getattr(entry, field).tv_sec, getattr(entry, field).tv_nsec = seconds, nanoseconds
-    ctx.images.write("TIMENS", entry, 0)
-
-
-def _write_inventory(ctx: DumpContext) -> None:
-    """inventory.img, last: a directory without it is no dump."""
-    from engine.images.schema import message
-
-    inventory = message("inventory_entry")(
-        img_version=_IMG_VERSION,
-        fdinfo_per_id=True,
-        ns_per_id=True,
-        root_ids=pstree.own_ids(),
-        root_cg_set=cgroups.OWN_SET,
-        lsmtype=0,
-        dump_criu_run_id=str(uuid.uuid4()),
-    )
-    inventory.plugins_entry.SetInParent()
-    if ctx.opts.tcp_close:
-        inventory.tcp_close = True
-    ctx.images.write("INVENTORY", inventory)
+    return dump_tree(opts, root_pid, commit)

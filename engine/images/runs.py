@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from functools import reduce
+from functools import cache, reduce
 from itertools import accumulate, chain, repeat
 from operator import add, gt, mul, or_
 
@@ -158,7 +158,7 @@ def encode(runs: Iterable[tuple[int, int, int]]) -> Iterator[bytes]:
     Of an address, the low 21 bits are three of a varint's groups of seven, and for whole pages just 512 combinations:
     they come from a table, and the rest changes rarely.
     """
-    low = [varint(1 << 21 | page * PAGE)[:3] for page in range(512)]
+    low = low_addresses()
     highs: dict[int, bytes] = {}
     tails: dict[tuple[int, int], bytes] = {}
     sizes = [size.to_bytes(4, "little") + b"\x08" for size in range(0x25)]
@@ -179,6 +179,12 @@ def encode(runs: Iterable[tuple[int, int, int]]) -> Iterator[bytes]:
             highs.clear()
             tails.clear()
     yield b"".join(pieces)
+
+
+@cache
+def low_addresses() -> list[bytes]:
+    """The first three bytes of the varint of a longer address, by the page within 2 MiB. Takes a millisecond once."""
+    return [varint(1 << 21 | page * PAGE)[:3] for page in range(512)]
 
 
 def _short(runs: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, int]]:

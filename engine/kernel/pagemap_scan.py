@@ -22,7 +22,8 @@ PM_SCAN_WP_MATCHING, PM_SCAN_CHECK_WPASYNC = 1, 2
 
 _PAGEMAP_SCAN = 0xC0606610  # _IOWR('f', 16, struct pm_scan_arg)
 _SCAN_ARG = struct.Struct("=12Q")
-_VEC_LEN = 16384
+_FIRST_ROOM, _ROOM = 256, 16384
+"""Runs that one call may return. Most tasks have few, and fresh memory costs more than the call."""
 
 
 class PageRun(NamedTuple):
@@ -39,13 +40,14 @@ def scan(fd: int, start: int, end: int, any_of: int, none_of: int, report: int, 
     report  categories to tell; runs are split where they differ. flags: PM_SCAN_
     Raises OSError: ENOTTY before Linux 6.7, EINVAL for a category the kernel does not know.
     """
-    vector = array("Q", bytes(24 * _VEC_LEN))  # struct page_region: start, end, categories
+    room = _FIRST_ROOM
+    vector = array("Q", bytes(24 * room))  # struct page_region: start, end, categories
     runs: list[PageRun] = []
     while True:
         argument = bytearray(
             _SCAN_ARG.pack(
                 *(_SCAN_ARG.size, flags, start, end, 0),
-                *(vector.buffer_info()[0], _VEC_LEN, 0),
+                *(vector.buffer_info()[0], room, 0),
                 *(none_of, none_of, any_of, report),  # category_inverted, category_mask: in none of these
             )
         )
@@ -55,12 +57,14 @@ def scan(fd: int, start: int, end: int, any_of: int, none_of: int, report: int, 
             PageRun(first, (last - first) // PAGE_SIZE, categories)
             for first, last, categories in zip(words[::3], words[1::3], words[2::3], strict=True)
         ]
-        if count < _VEC_LEN:
-            break
+        if count < room:
+            return runs
         # Not from walk_end: do_pagemap_scan() (fs/proc/task_mmu.c) sets that whenever its own buffer of 512 runs is
         # full, and does not set it again when it then reaches the end. It can lie before runs already returned.
         start = words[-2]
-    return runs
+        if room < _ROOM:
+            room = _ROOM
+            vector = array("Q", bytes(24 * room))
 
 
 @cache

@@ -17,6 +17,13 @@ Message = Any
 OWN_SET = 1
 
 
+class _OwnGroups:
+    """The groups that the engine is in."""
+
+    def __init__(self, _: DumpContext) -> None:
+        self.groups = {(group.hierarchy, group.path) for group in read_cgroups(os.getpid())}
+
+
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     """thread_core.cg_set of every thread."""
     core.thread_core.cg_set = OWN_SET
@@ -24,7 +31,7 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
 
 def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     """Say so when a task will not come back into the groups it is in."""
-    own = {(group.hierarchy, group.path) for group in read_cgroups(os.getpid())}
+    own = ctx.part(_OwnGroups).groups
     for group in read_cgroups(task.pid):
         if (group.hierarchy, group.path) not in own:
             log.warn(f"task {task.pid}: is in cgroup {group.path}, but will be restored into the engine's")

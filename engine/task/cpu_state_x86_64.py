@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from engine.kernel import ptrace
 from engine.kernel.cpuid import xsave_components
-from engine.kernel.proc_status import read_status
 from engine.tape.arch import x86_64 as arch
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def _problems(thread: Thread, registers: dict[str, int], area: bytes) -> list[tu
     problems = []
     if registers["cs"] != _USER_CS:
         problems.append(("runs in 32-bit mode, which can't be dumped", "dump it when it is in 64-bit mode"))
-    if read_status(thread.task.pid, thread.tid).x86_thread_features:
+    if thread.status.x86_thread_features:
         problems.append(
             ("has a shadow stack, which can't be dumped", "start it with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off")
         )

@@ -30,7 +30,7 @@ _CAPABILITIES = 64
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     """All from /proc; the capability sets in two 32-bit words each."""
-    status = read_status(thread.task.pid, thread.tid)
+    status = thread.status
     creds = core.thread_core.creds
     creds.uid, creds.euid, creds.suid, creds.fsuid = status.uids
     creds.gid, creds.egid, creds.sgid, creds.fsgid = status.gids
@@ -53,19 +53,26 @@ def ask_thread(tape: Tape, thread: Thread, core: Message) -> Callable[[], None]:
     return answer
 
 
+class _OwnCapabilities:
+    """What the engine itself may have, and stubs have from it."""
+
+    def __init__(self, ctx: RestoreContext) -> None:
+        self.bounding = read_status(ctx.pid).cap_bnd
+
+
 def _mask(words: Any) -> int:
     return sum(word << 32 * index for index, word in enumerate(words))
 
 
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
     """A capability that the engine lacks can't be given to a task."""
-    own = read_status(ctx.pid)
+    own_bounding = ctx.part(_OwnCapabilities).bounding
     for thread in task.threads:
         if not thread.core.thread_core.HasField("creds"):
             ctx.problems.add(f"core-{thread.tid}.img has no credentials", task.pid, "the image is damaged")
             continue
         creds = thread.core.thread_core.creds
-        lacking = (_mask(creds.cap_prm) | _mask(creds.cap_bnd)) & ~own.cap_bnd
+        lacking = (_mask(creds.cap_prm) | _mask(creds.cap_bnd)) & ~own_bounding
         if lacking:
             ctx.problems.add(
                 f"thread {thread.tid} has {capability_names(lacking)}, which the engine may not give", task.pid,
@@ -89,7 +96,7 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
     tape.call("setresuid", creds.uid, creds.euid, creds.suid)
     tape.call("setfsuid", creds.fsuid)
     bounding = _mask(creds.cap_bnd)
-    own_bounding = read_status(ctx.pid).cap_bnd
+    own_bounding = ctx.part(_OwnCapabilities).bounding
     for capability in range(_CAPABILITIES):
         if own_bounding >> capability & 1 and not bounding >> capability & 1:
             tape.call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from engine.kernel.proc_status import read_status
 from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def collect(ctx: DumpContext, task: Task) -> Message:
     entry = message("fs_entry")()
     entry.cwd_id = _directory(ctx, task, "cwd")
     entry.root_id = _directory(ctx, task, "root")
-    entry.umask = read_status(task.pid).umask
+    entry.umask = task.leader.status.umask
     return entry
 
 

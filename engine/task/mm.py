@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError
 from engine.kernel.pagemap import guard_regions
 from engine.kernel.proc_maps import read_smaps
-from engine.kernel.proc_stat import read_stat
 from engine.kernel.procfs import read_auxv
 from engine.tape import arch as architectures
 from engine.task import vma as vmas
@@ -39,7 +38,7 @@ def collect(ctx: DumpContext, task: Task) -> Message:
     """mm_entry of a frozen task from the outside. Mapped files get their numbers in describe_files()."""
     from engine.images.schema import message
 
-    stat = read_stat(task.pid)
+    stat = task.stat
     mm = message("mm_entry")()
     for name in ("code", "data"):
         setattr(mm, f"mm_start_{name}", getattr(stat, f"start_{name}"))

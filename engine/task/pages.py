@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import CrError
 from engine.kernel.pagemap import private_pages
+from engine.kernel.procfs import RLIM_INFINITY
 from engine.tape.tape import Tape
 from engine.task import vma as vmas
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from engine.kernel.memory import Memory
-    from engine.task.tree import Task
+    from engine.task.tree import Task, Thread
 
 Message = Any
 
@@ -30,6 +31,7 @@ _IOV_MAX = 1024
 _MAX_RW_COUNT = 0x7FFFF000
 _IOVECS_PER_TAPE = 32 * _IOV_MAX
 _MADV_DONTNEED = 4
+_RLIMIT_FSIZE = 1
 _PROT_READ = 1
 _COMPARE_BYTES = 1 << 18
 
@@ -88,7 +90,7 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
     A task with a limit on file size can't write for us, and pages it may not read itself are not its to write: those
     go through the engine.
     """
-    limited = _limits_file_size(task)
+    limited = _limits_file_size(task.leader)
     through_engine = [run for run in runs if limited or not run.readable]
     by_task = [] if limited else [run for run in runs if run.readable]
     assert task.visit is not None
@@ -105,10 +107,8 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
         _copy_through_engine(task.memory, run, file, original)
 
 
-def _limits_file_size(task: Task) -> bool:
-    from engine.kernel.procfs import RLIM_INFINITY, read_limits
-
-    return read_limits(task.pid)[1][0] != RLIM_INFINITY
+def _limits_file_size(leader: Thread) -> bool:
+    return bool(leader.core.tc.rlimits.rlimits[_RLIMIT_FSIZE].cur != RLIM_INFINITY)
 
 
 def _copy_through_engine(memory: Memory, run: Run, file: int, original: Callable[[int, int], bytes | None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.kernel.proc_stat import read_stat
 from engine.kernel.procfs import LOGINUID_UNSET, read_comm, read_loginuid, read_oom_score_adj, read_personality
 from engine.tape.tape import Tape
 from engine.task.tree import STOPPED
@@ -28,7 +27,7 @@ def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     tc = core.tc
     tc.task_state, tc.exit_code = task.state, 0
     tc.personality = read_personality(task.pid)
-    tc.flags = read_stat(task.pid).flags
+    tc.flags = task.stat.flags
     tc.comm = read_comm(task.pid)
     tc.oom_score_adj = read_oom_score_adj(task.pid)
     loginuid = read_loginuid(task.pid)
@@ -57,8 +56,7 @@ def of_zombie(task: Task, core: Message) -> None:
     tc = core.tc
     tc.task_state, tc.exit_code = task.state, task.exit_code
     tc.personality, tc.blk_sigset = 0, 0
-    stat = read_stat(task.pid)
-    tc.flags, tc.comm = stat.flags, stat.comm
+    tc.flags, tc.comm = task.stat.flags, task.stat.comm
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.kernel.proc_status import read_status
 from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ _MAX_INSTRUCTIONS = 4096
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     """Mode, and the index of the newest filter. A chain that is known already is not stored twice."""
-    mode = read_status(thread.task.pid, thread.tid).seccomp
+    mode = thread.status.seccomp
     if not mode:
         return
     core.thread_core.seccomp_mode = mode

@@ -91,12 +91,13 @@ class FrozenTree:
     def _freeze(self, task: Task) -> bool:
         """Stop all threads of a task; False when it has gone."""
         try:
-            stat = read_stat(task.pid)
+            stat = task.stat = read_stat(task.pid)
             if stat.state == _ZOMBIE and len(list_tids(task.pid)) == 1:
                 task.state, task.exit_code = DEAD, stat.exit_code
             elif not self._freeze_threads(task):
                 return self._freeze(task)
-            stat = read_stat(task.pid)
+            else:
+                stat = task.stat = read_stat(task.pid)
         except (ProcessLookupError, FileNotFoundError):
             return False
         task.pgid, task.sid = stat.pgrp, stat.session

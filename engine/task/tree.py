@@ -6,11 +6,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel.memory import Memory
+from engine.kernel.proc_status import Status, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.kernel.proc_maps import Vma
+    from engine.kernel.proc_stat import Stat
     from engine.kernel.ptrace import Tracee
     from engine.tape.visit import Visit
 
@@ -25,7 +27,7 @@ class Thread:
     core         its core_entry, once that has been begun
     """
 
-    __slots__ = ("core", "stop_signo", "task", "tid", "tracee")
+    __slots__ = ("_status", "core", "stop_signo", "task", "tid", "tracee")
 
     def __init__(self, task: Task, tid: int, tracee: Tracee) -> None:
         self.task = task
@@ -33,6 +35,14 @@ class Thread:
         self.tracee = tracee
         self.stop_signo = 0
         self.core: Any = None
+        self._status: Status | None = None
+
+    @property
+    def status(self) -> Status:
+        """/proc/PID/task/TID/status, read once: the thread stands still."""
+        if self._status is None:
+            self._status = read_status(self.task.pid, self.tid)
+        return self._status
 
 
 class Task:
@@ -42,6 +52,7 @@ class Task:
     state          ALIVE, DEAD (a zombie: no threads, no memory) or STOPPED (by stop_signo)
     exit_code      raw wait status of a zombie
     threads        leader first
+    stat           /proc/PID/stat as it is when all threads stand
     """
 
     def __init__(self, pid: int, parent: Task | None) -> None:
@@ -54,6 +65,7 @@ class Task:
         self.state = ALIVE
         self.exit_code = 0
         self.stop_signo = 0
+        self.stat: Stat
         self.vmas: list[Vma] = []
         self.visit: Visit | None = None
         self._pidfd = -1

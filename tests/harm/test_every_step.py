@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import engine.cli
-import engine.dump
+import engine.dump_tree
 import engine.restore
 from tests.harm import stepper
 from tests.harm.subject import Subject, wait_until
@@ -51,7 +51,8 @@ def test_dump(subject: Subject, tmp_path: Path, victim: str, shard: int) -> None
     """-R, so that a step after which the dump succeeds all the same leaves the tree running, too."""
     images = tmp_path / "images"
     _fresh(images)
-    assert _dump(subject, images, "-R")() == 0, "the warm-up, after which nothing is left to be imported"
+    engine.dump_tree.load_ahead()
+    assert _dump(subject, images, "-R")() == 0
     _remove(subject)
     _fresh(images)
     whole = stepper.run(_dump(subject, images, "-R"))
