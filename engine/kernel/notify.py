@@ -14,7 +14,6 @@ FAN_MARK_IGNORED_MASK, FAN_MARK_IGNORED_SURV_MODIFY = 0x20, 0x40
 FAN_MARK_EVICTABLE, FAN_MARK_IGNORE = 0x200, 0x400
 
 _INOTIFY_IOC_SETNEXTWD = 0x40044900  # _IOW('I', 0, __s32)
-_FAN_CLOEXEC = 1
 _AT_FDCWD = -100
 _FAN_EVENT = struct.Struct("=IBBHQii")
 _BUFFER_SIZE = 1 << 16
@@ -39,8 +38,10 @@ def set_next_wd(fd: int, wd: int) -> None:
 
 
 def fanotify_init(flags: int, event_flags: int) -> int:
-    """A new group, close-on-exec."""
-    return syscall(NR["fanotify_init"], flags | _FAN_CLOEXEC, event_flags)
+    """A new group, close-on-exec. FAN_CLOEXEC in its flags is not asked for: the group would show it ever after."""
+    fd = syscall(NR["fanotify_init"], flags, event_flags)
+    os.set_inheritable(fd, False)
+    return fd
 
 
 def fanotify_mark(fd: int, flags: int, mask: int, name: str) -> None:

@@ -141,10 +141,20 @@ def _fdinfo_fact(item: Descriptor, key: str, value: str, names: Names) -> tuple[
         target, rest = value.split(" ", 1)
         return "files", f"watches {target}", re.sub(r" ino:\S+ sdev:\S+", "", rest)
     if key.startswith(("inotify wd", "fanotify ino", "fanotify mnt_id")):
-        return "files", f"{key}:{value.split(' ', 1)[0]}", value
+        return "files", f"{key}:{value.split(' ', 1)[0]}", _watched(value, names)
     if key in ("it_value", "ticks"):
         return "files", key, _timer_fact(dict(item.info), key)
     return "files", key, value
+
+
+def _watched(value: str, names: Names) -> str:
+    """A mark, with the name of what it is on if that is an unlinked file, which is another one after every restore."""
+    words = dict(word.split(":") for word in value.split() if ":" in word)
+    if "ino" not in words and "sdev" not in words:
+        return value
+    device, inode = int(words["sdev"], 16), int(words.get("ino", value.split()[0]), 16)
+    name = names.of_inode(os.makedev(device >> 20, device & 0xFFFFF), inode)
+    return value if name is None else f"{name} mask:{words['mask']} ignored_mask:{words['ignored_mask']}"
 
 
 def _timer_fact(info: dict[str, str], key: str) -> str:
