@@ -34,9 +34,9 @@ from engine.tape.stub import (
     make_root_stub,
 )
 from engine.tape.tape import Tape, TapeError
-from engine.task import births, core, cpu_state, fs, mm, pstree, seccomp, vdso, zombie
+from engine.task import births, core, cpu_state, fs, mm, pstree, seccomp, signals, vdso, zombie
 from engine.task.rebuild import AddressSpace, park_vdso
-from engine.task.tree import DEAD, STOPPED
+from engine.task.tree import DEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -329,10 +329,9 @@ class Restore:
                 thread.stub.unmap_and(cpu_state.final_registers(thread), unmap=thread is task.threads[0])
                 cpu_state.restore_extended(thread)
                 thread.stub.tracee.set_sigmask(core.blocked_signals(thread))
-            if self.opts.leave_stopped:
-                os.kill(task.pid, signal.SIGSTOP)
-            elif task.core.tc.task_state == STOPPED:
-                os.kill(task.pid, task.core.tc.stop_signo or signal.SIGSTOP)
+            stop = signal.SIGSTOP if self.opts.leave_stopped else signals.stop_signal(task)
+            if stop:
+                os.kill(task.pid, stop)
 
     def release(self, commit: Callable[[], None]) -> None:
         """Let every thread go. First none dies with the engine any more: the kernel itself detaches those which the
@@ -346,6 +345,9 @@ class Restore:
         for tracee in tracees:
             with contextlib.suppress(OSError):
                 tracee.detach()
+        for task in self._living():
+            with contextlib.suppress(OSError):
+                signals.stop_again(task)
         self.scripts.run("post-resume", init_pid=self.root.pid)
 
     def _living(self) -> list[RestoredTask]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
+from engine.images.text import get_text, set_text
 from engine.kernel.procfs import LOGINUID_UNSET, read_comm, read_loginuid, read_oom_score_adj, read_personality
 from engine.tape.tape import Tape
 from engine.task.tree import STOPPED
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
+_COMM_LENGTH = 15
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _MEMBARRIER_GET_REGISTRATIONS = 1 << 9
@@ -28,7 +31,7 @@ def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     tc.task_state, tc.exit_code = task.state, 0
     tc.personality = read_personality(task.pid)
     tc.flags = task.stat.flags
-    tc.comm = read_comm(task.pid)
+    set_text(tc, "comm", read_comm(task.pid))
     tc.oom_score_adj = read_oom_score_adj(task.pid)
     loginuid = read_loginuid(task.pid)
     if loginuid is not None and loginuid != LOGINUID_UNSET:
@@ -56,14 +59,20 @@ def of_zombie(task: Task, core: Message) -> None:
     tc = core.tc
     tc.task_state, tc.exit_code = task.state, task.exit_code
     tc.personality, tc.blk_sigset = 0, 0
-    tc.flags, tc.comm = task.stat.flags, task.stat.comm
+    tc.flags = task.stat.flags
+    set_text(tc, "comm", task.stat.comm)
+
+
+def comm_of(message: Message) -> bytes:
+    """The name in a task's or thread's part of a core, as prctl(PR_SET_NAME) takes it: any bytes, 15 at most."""
+    return os.fsencode(get_text(message.comm))[:_COMM_LENGTH] + b"\0"
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     """loginuid and oom_score_adj are files, which the engine writes. membarrier registers by the commands whose bits
     the mask has."""
     tc = task.core.tc
-    tape.call("prctl", _PR_SET_NAME, tape.buffer(tc.comm.encode()[:15] + b"\0"))
+    tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(tc)))
     tape.call("personality", tc.personality)
     tape.call("prctl", _PR_SET_CHILD_SUBREAPER, int(tc.child_subreaper))
     for bit in range(32):

@@ -64,6 +64,10 @@ def collect_ids(ctx: DumpContext) -> dict[int, Message]:
     for task in ctx.tasks:
         if task.state == DEAD:
             continue
+        if task.leader.tid != task.pid:
+            problem = "its leading thread has exited, while others go on, which images can't hold"
+            ctx.problems.add(problem, task.pid, "let the other threads end, too")
+            continue
         ids = message("task_kobj_ids_entry")()
         for field, tree in trees.items():
             number, is_new = tree.add(task.pid)
@@ -76,6 +80,8 @@ def collect_ids(ctx: DumpContext) -> dict[int, Message]:
                 ctx.problems.add(f"is in a {name} namespace of its own, which can't be dumped", task.pid)
             setattr(ids, f"{name}_ns_id", _NAMESPACES.index(name) + 1)
         result[task.pid] = ids
+    if any(task.state != DEAD and task.pid not in result for task in ctx.tasks):
+        ctx.problems.raise_if_any("dump")
     return result
 
 
@@ -105,7 +111,9 @@ def read(ctx: RestoreContext) -> RestoredTask:
     problems; the task is there without them."""
     by_pid: dict[int, RestoredTask] = {}
     tids: set[int] = set()
-    for entry in ctx.images.read("PSTREE"):
+    with ctx.images.reader("PSTREE") as reader:
+        entries = list(reader)
+    for entry in entries:
         parent = by_pid.get(entry.ppid)
         if (parent is None) != (not by_pid) or (parent is None and entry.ppid):
             raise CrError(f"pstree.img: task {entry.pid} has a parent, {entry.ppid}, that does not precede it")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel import ptrace
+from engine.kernel.libc import NR, syscall
+from engine.kernel.proc_stat import read_stat
 from engine.tape.tape import Tape
+from engine.task.tree import STOPPED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from engine.dump_context import DumpContext
     from engine.restore_context import RestoreContext, RestoredTask, RestoredThread
@@ -22,6 +27,7 @@ SIGNALS = [number for number in range(1, 65) if number not in (signal.SIGKILL, s
 """The order of sigactions in images."""
 _SIGACTION = struct.Struct("<QQQQ")
 _SIGSET_SIZE = 8
+_STOPPING_SECONDS = 1.0
 
 
 def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
@@ -75,19 +81,56 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
         ctx.problems.add(f"its core image has {len(task.core.tc.sigactions)} signal handlers, not 62", task.pid)
 
 
+def _queued(queue: Message) -> Iterator[tuple[int, Message]]:
+    """(number, siginfo_entry) of all but SIGSTOP, which nothing can block: it would stop the stub. It is sent last."""
+    for entry in queue.signals:
+        (number,) = struct.unpack_from("<i", entry.siginfo)
+        if number != signal.SIGSTOP:
+            yield number, entry
+
+
+def stop_signal(task: RestoredTask) -> int:
+    """The signal that stops a task which was stopped, or was about to be; 0 for none."""
+    tc = task.core.tc
+    if tc.task_state == STOPPED:
+        return int(tc.stop_signo or signal.SIGSTOP)
+    queues = [tc.signals_s, *(thread.core.thread_core.signals_p for thread in task.threads)]
+    return signal.SIGSTOP if any(map(_has_sigstop, queues)) else 0
+
+
+def _has_sigstop(queue: Message) -> bool:
+    return any(struct.unpack_from("<i", entry.siginfo)[0] == signal.SIGSTOP for entry in queue.signals)
+
+
+def stop_again(task: RestoredTask) -> None:
+    """A stopped task may have a further SIGSTOP pending, which it takes no notice of. It can only be sent once the
+    task, let go by now, has stopped; a task that somebody continues meanwhile needs it no more."""
+    tc = task.core.tc
+    if tc.task_state != STOPPED:
+        return
+    for queue, tid in [(tc.signals_s, 0), *((t.core.thread_core.signals_p, t.tid) for t in task.threads)]:
+        if not _has_sigstop(queue):
+            continue
+        deadline = time.monotonic() + _STOPPING_SECONDS
+        while read_stat(task.pid).state != "T" and time.monotonic() < deadline:
+            os.sched_yield()
+        if tid:
+            syscall(NR["tgkill"], task.pid, tid, int(signal.SIGSTOP))
+        else:
+            os.kill(task.pid, signal.SIGSTOP)
+
+
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     """Handlers and the queue of the process. Everything is blocked in a stub, so what is queued stays queued; a task
     may queue itself any siginfo (kernel/signal.c, do_rt_sigqueueinfo)."""
     for number, action in zip(SIGNALS, task.core.tc.sigactions, strict=True):
         content = _SIGACTION.pack(action.sigaction, action.flags, action.restorer, action.mask)
         tape.call("rt_sigaction", number, tape.buffer(content), 0, _SIGSET_SIZE)
-    for entry in task.core.tc.signals_s.signals:
-        (number,) = struct.unpack_from("<i", entry.siginfo)
+    for number, entry in _queued(task.core.tc.signals_s):
         tape.call("rt_sigqueueinfo", task.pid, number, tape.buffer(entry.siginfo))
 
 
 def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> None:
     """The queue of a thread."""
-    for entry in thread.core.thread_core.signals_p.signals:
-        (number,) = struct.unpack_from("<i", entry.siginfo)
+    for number, entry in _queued(thread.core.thread_core.signals_p):
         tape.call("rt_tgsigqueueinfo", task.pid, thread.tid, number, tape.buffer(entry.siginfo))

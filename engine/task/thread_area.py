@@ -7,10 +7,12 @@ import ctypes
 import struct
 from typing import TYPE_CHECKING, Any
 
+from engine.images.text import set_text
 from engine.kernel.libc import NR, syscall
 from engine.kernel.procfs import read_comm
 from engine.tape.tape import Tape
 from engine.task import cpu_state, rseq
+from engine.task.personality import comm_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +37,7 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     area.futex_rla, area.futex_rla_len = head.value, length.value
     rseq.collect(thread, core)
     if thread is not thread.task.leader:
-        area.comm = read_comm(thread.task.pid, thread.tid)
+        set_text(area, "comm", read_comm(thread.task.pid, thread.tid))
 
 
 def ask_thread(tape: Tape, thread: Thread, core: Message) -> Callable[[], None]:
@@ -69,7 +71,7 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
         if area.sas.ss_size and not flags & _SS_DISABLE:
             tape.call("sigaltstack", tape.buffer(struct.pack("<QI4xQ", area.sas.ss_sp, flags, area.sas.ss_size)), 0)
     if area.HasField("comm"):
-        tape.call("prctl", _PR_SET_NAME, tape.buffer(area.comm.encode()[:15] + b"\0"))
+        tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(area)))
 
 
 def restore_death_signal(tape: Tape, thread: RestoredThread) -> None:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from engine.kernel import ptrace
 from engine.tape.tape import Tape
+from engine.task.personality import comm_of
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoredTask
 
+_PR_SET_NAME = 15
 _RLIMIT_CORE = 4
 _WCOREFLAG = 0x80
 
 
 def die(task: RestoredTask, status: int) -> None:
-    """End by exit or by a signal. status: raw wait status.
+    """End by exit or by a signal. status: raw wait status. A zombie still shows its name.
 
     The core-dump flag of the status depends on a core having been written; where it is set, the stub may write one of
     its own few pages, elsewhere it must not. Python ignores SIGPIPE and SIGXFSZ, which the stubs have inherited.
@@ -25,6 +27,8 @@ def die(task: RestoredTask, status: int) -> None:
     stub = task.stub
     fatal = status & 0x7F
     tape = Tape()
+    if task.core is not None:
+        tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(task.core.tc)))
     if not status & _WCOREFLAG:
         tape.call("setrlimit", _RLIMIT_CORE, tape.buffer(bytes(16)))
     if not fatal:

@@ -1,8 +1,9 @@
 /*
- * The leader of a thread group has ended, a zombie that cannot be reaped, while another thread goes on.
+ * The leader of a thread group has ended, a zombie that cannot be reaped, while another thread goes on: refused.
  *
  * states: threads/dead-thread-group-leader
  * flavours: h
+ * expect: refuse (?i)leading thread has exited
  */
 #include "zdtmtst.h"
 
