@@ -69,7 +69,7 @@ def test_signalfd_reads_signals(cycle: Cycle) -> None:
     cycle.dump(fd)
     os.close(fd)
     (new,) = cycle.restore()
-    os.kill(os.getpid(), signal.SIGUSR1)
+    signal.raise_signal(signal.SIGUSR1)
     assert os.read(new, 128)[0] == signal.SIGUSR1
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
