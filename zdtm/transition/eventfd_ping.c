@@ -33,12 +33,13 @@ static uint64_t take(int fd)
 
 static void answer(struct shared *shared, int ping, int pong)
 {
-	while (!shared->stop) {
+	for (bool stop = false; !stop;) {
 		for (int i = 0; i < STEPS; i++) {
 			uint64_t value = take(ping);
 			check(value == 1, "the semaphore gives %lu", value);
 		}
 		check(shared->pings == shared->pongs + 1, "%lu pings after %lu pongs", shared->pings, shared->pongs);
+		stop = shared->stop; /* belongs to this ping, as the next one comes after the pong */
 		shared->pongs++;
 		add(pong, shared->pongs);
 	}

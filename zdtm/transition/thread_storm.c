@@ -3,6 +3,7 @@
  *
  * states: threads/thread-storm
  * flavours: h
+ * oracle: ignore creds: its threads come and go all the time
  */
 #include "zdtmtst.h"
 
