@@ -217,6 +217,18 @@ class _Cursor:
         return found
 
 
+def outside(segments: list[Segment], ranges: list[tuple[int, int]]) -> list[Segment]:
+    """The parts of ascending segments that lie in none of the ascending ranges."""
+    cursor = _Cursor(segments)
+    found: list[Segment] = []
+    position = 0
+    for start, end in [*ranges, (1 << 64, 1 << 64)]:
+        found += cursor.take(position, start)
+        cursor.take(start, end)
+        position = end
+    return found
+
+
 def _aligned(own: list[Segment], theirs: list[Segment]) -> Iterator[tuple[Segment | None, Segment | None]]:
     """Both lists cut at each other's borders: pairs of the same range, or one side alone."""
     borders = sorted({border for s in (*own, *theirs) for border in (s.start, s.end)})

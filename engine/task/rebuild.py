@@ -44,12 +44,12 @@ class AddressSpace:
         self.task = task
         self.entries = mm.mappings(task.mm)
         self._reader = PageReader(ctx.images, task.pid, "PAGEMAP")
-        special = [(e.start, e.end) for e in task.mm.vmas if e.status & (vmas.VDSO | vmas.VVAR | vmas.VSYSCALL)]
-        self.content = [
+        stored = [
             Segment(vaddr, vaddr + nr_pages * pages.PAGE, fd, offset)
             for vaddr, nr_pages, fd, offset in self._reader.segments()
-            if not any(start <= vaddr < end for start, end in special)
         ]
+        special = [(e.start, e.end) for e in task.mm.vmas if e.status & (vmas.VDSO | vmas.VVAR | vmas.VSYSCALL)]
+        self.content = pages.outside(stored, special)
         self.rights: dict[int, int] = {}
         self._check_content()
 

@@ -59,7 +59,19 @@ class FrozenTree:
         self.release()
 
     def _too_slow(self, _number: int, _frame: FrameType | None) -> None:
-        raise CrError(f"the tree of task {self.root_pid} could not be stopped within {self.timeout} s (see --timeout)")
+        asleep = [str(tid) for tid in self._threads if self._sleeps_deeply(tid)]
+        why = f": {', '.join(asleep)} wait in the kernel, for a vfork child to exec or for a device" if asleep else ""
+        raise CrError(
+            f"the tree of task {self.root_pid} could not be stopped within {self.timeout} s (see --timeout){why}"
+        )
+
+    @staticmethod
+    def _sleeps_deeply(tid: int) -> bool:
+        """Whether a thread is in an uninterruptible sleep, from which only what it waits for can wake it."""
+        try:
+            return read_stat(tid).state == "D"
+        except (ProcessLookupError, FileNotFoundError):
+            return False
 
     def _seize_all(self) -> None:
         previous: list[tuple[int, ...]] | None = None

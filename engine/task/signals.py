@@ -35,10 +35,11 @@ def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     for info in task.leader.tracee.pending_signals(shared=True):
         core.tc.signals_s.signals.add(siginfo=info)
     core.tc.signals_s.SetInParent()
+    _refuse_trap(ctx, task, core.tc.signals_s, "it")
 
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
-    """Mask and queue of a thread. A pending SIGTRAP can't be told from ptrace's own and would be lost."""
+    """Mask and queue of a thread."""
     pending = thread.tracee.pending_signals(shared=False)
     for info in pending:
         core.thread_core.signals_p.signals.add(siginfo=info)
@@ -47,19 +48,23 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     if thread is thread.task.leader:
         core.tc.blk_sigset = mask
     core.thread_core.blk_sigset = mask
-    if any(struct.unpack_from("<i", info)[0] == signal.SIGTRAP for info in pending):
-        ctx.problems.add(f"thread {thread.tid} has a SIGTRAP pending", thread.task.pid, "let it handle the signal")
+    _refuse_trap(ctx, thread.task, core.thread_core.signals_p, f"thread {thread.tid}")
+
+
+def _refuse_trap(ctx: DumpContext, task: Task, queue: Message, whose: str) -> None:
+    """A pending SIGTRAP can't be told from those that ptrace makes, and would be lost."""
+    if any(struct.unpack_from("<i", entry.siginfo)[0] == signal.SIGTRAP for entry in queue.signals):
+        ctx.problems.add(f"{whose} has a SIGTRAP pending", task.pid, "let it handle the signal")
 
 
 def ask_task(tape: Tape, task: Task, core: Message) -> Callable[[], None]:
     """The handlers."""
-    actions = [tape.buffer(_SIGACTION.size) for _ in SIGNALS]
-    for number, action in zip(SIGNALS, actions, strict=True):
-        tape.call("rt_sigaction", number, 0, action, _SIGSET_SIZE)
+    actions = tape.buffer(len(SIGNALS) * _SIGACTION.size)
+    for index, number in enumerate(SIGNALS):
+        tape.call("rt_sigaction", number, 0, actions.at(index * _SIGACTION.size), _SIGSET_SIZE)
 
     def answer() -> None:
-        for action in actions:
-            handler, flags, restorer, mask = _SIGACTION.unpack(action.content)
+        for handler, flags, restorer, mask in _SIGACTION.iter_unpack(actions.content):
             core.tc.sigactions.add(sigaction=handler, flags=flags, restorer=restorer, mask=mask)
 
     return answer
@@ -123,9 +128,10 @@ def stop_again(task: RestoredTask) -> None:
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     """Handlers and the queue of the process. Everything is blocked in a stub, so what is queued stays queued; a task
     may queue itself any siginfo (kernel/signal.c, do_rt_sigqueueinfo)."""
-    for number, action in zip(SIGNALS, task.core.tc.sigactions, strict=True):
-        content = _SIGACTION.pack(action.sigaction, action.flags, action.restorer, action.mask)
-        tape.call("rt_sigaction", number, tape.buffer(content), 0, _SIGSET_SIZE)
+    handlers = task.core.tc.sigactions
+    actions = tape.buffer(b"".join(_SIGACTION.pack(a.sigaction, a.flags, a.restorer, a.mask) for a in handlers))
+    for index, number in enumerate(SIGNALS):
+        tape.call("rt_sigaction", number, actions.at(index * _SIGACTION.size), 0, _SIGSET_SIZE)
     for number, entry in _queued(task.core.tc.signals_s):
         tape.call("rt_sigqueueinfo", task.pid, number, tape.buffer(entry.siginfo))
 
