@@ -3,7 +3,8 @@
  *
  * states: threads/thread-storm
  * flavours: h
- * oracle: ignore creds: its threads come and go all the time
+ * oracle: ignore tree: its threads come and go all the time
+ * oracle: ignore creds: those of threads that are gone
  */
 #include "zdtmtst.h"
 
