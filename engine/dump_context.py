@@ -28,7 +28,8 @@ class DumpContext(Parts):
     files      descriptions in the order of their ids
     entries    file_entry messages for files.img
     table      the descriptor tables
-    seccomp_filters   index by (index of the filter installed before, program)
+    seccomp_filters   index by (index of the filter installed before, program, flags)
+    synced_filters    indices of those that all threads of a task have
     """
 
     def __init__(self, opts: Options, images: ImageDir, root: Task, stats: DumpStats) -> None:
@@ -42,7 +43,8 @@ class DumpContext(Parts):
         self.files: list[OpenFile] = []
         self.entries: list[Message] = []
         self.table: DumpedTables
-        self.seccomp_filters: dict[tuple[int, bytes], int] = {}
+        self.seccomp_filters: dict[tuple[int, bytes, int], int] = {}
+        self.synced_filters: set[int] = set()
         self._undo: list[Callable[[], None]] = []
         self._last_file_id = 0
         self._last_pages_id = 0

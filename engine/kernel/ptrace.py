@@ -22,7 +22,7 @@ SETOPTIONS, GETEVENTMSG, GETSIGINFO = 0x4200, 0x4201, 0x4202
 GETREGSET, SETREGSET = 0x4204, 0x4205
 SEIZE, INTERRUPT, LISTEN = 0x4206, 0x4207, 0x4208
 PEEKSIGINFO, GETSIGMASK, SETSIGMASK = 0x4209, 0x420A, 0x420B
-SECCOMP_GET_FILTER, GET_RSEQ_CONFIGURATION = 0x420C, 0x420F
+SECCOMP_GET_FILTER, SECCOMP_GET_METADATA, GET_RSEQ_CONFIGURATION = 0x420C, 0x420D, 0x420F
 
 O_TRACESYSGOOD, O_TRACEFORK, O_TRACEVFORK, O_TRACECLONE, O_TRACEEXEC = 1, 2, 4, 8, 16
 O_EXITKILL, O_SUSPEND_SECCOMP = 1 << 20, 1 << 21
@@ -182,7 +182,10 @@ class Tracee:
         return address, size, signature
 
     def seccomp_filter(self, index: int) -> bytes | None:
-        """The index-th seccomp filter counted from the newest, as an array of struct sock_filter; None past the end."""
+        """The index-th seccomp filter, as an array of struct sock_filter; None past the end.
+
+        Index 0 is the oldest (kernel/seccomp.c, get_nth_filter), whatever ptrace(2) says.
+        """
         try:
             count = ptrace(SECCOMP_GET_FILTER, self.tid, index)
         except OSError as error:
@@ -192,3 +195,9 @@ class Tracee:
         buffer = ctypes.create_string_buffer(count * 8)
         ptrace(SECCOMP_GET_FILTER, self.tid, index, ctypes.addressof(buffer))
         return buffer.raw
+
+    def seccomp_flags(self, index: int) -> int:
+        """SECCOMP_FILTER_FLAG_LOG if the index-th filter has it."""
+        metadata = ctypes.create_string_buffer(struct.pack("QQ", index, 0), 16)
+        ptrace(SECCOMP_GET_METADATA, self.tid, 16, ctypes.addressof(metadata))
+        return int(struct.unpack_from("Q", metadata.raw, 8)[0])

@@ -9,12 +9,13 @@ from engine.tape.tape import Tape
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
     from engine.restore_context import RestoreContext, RestoredTask, RestoredThread
-    from engine.task.tree import Thread
+    from engine.task.tree import Task, Thread
 
 Message = Any
 
 _STRICT, _FILTER = 1, 2
 _SET_MODE_STRICT, _SET_MODE_FILTER = 0, 1
+_FLAG_TSYNC, _FLAG_LOG = 1, 2
 _INSTRUCTION_SIZE = 8
 _MAX_INSTRUCTIONS = 4096
 
@@ -27,13 +28,28 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     core.thread_core.seccomp_mode = mode
     if mode != _FILTER:
         return
-    newest_first: list[bytes] = []
-    while (program := thread.tracee.seccomp_filter(len(newest_first))) is not None:
-        newest_first.append(program)
-    previous = -1
-    for program in reversed(newest_first):
-        previous = ctx.seccomp_filters.setdefault((previous, program), len(ctx.seccomp_filters))
+    index, previous = 0, -1
+    while (program := thread.tracee.seccomp_filter(index)) is not None:
+        key = (previous, program, thread.tracee.seccomp_flags(index))
+        previous = ctx.seccomp_filters.setdefault(key, len(ctx.seccomp_filters))
+        index += 1
     core.thread_core.seccomp_filter = previous
+
+
+def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
+    """A chain that all threads have is the leader's alone in images, and each of its filters says that it is synced:
+    given to all threads at once, it is one object of the kernel again, which a later TSYNC of the task requires."""
+    areas = [thread.core.thread_core for thread in task.threads]
+    newest = core.thread_core.seccomp_filter
+    if len(areas) < 2 or any((a.seccomp_mode, a.seccomp_filter) != (_FILTER, newest) for a in areas):
+        return
+    for area in areas[1:]:
+        area.ClearField("seccomp_mode")
+        area.ClearField("seccomp_filter")
+    keys = list(ctx.seccomp_filters)
+    while newest >= 0:
+        ctx.synced_filters.add(newest)
+        newest = keys[newest][0]
 
 
 def write(ctx: DumpContext) -> None:
@@ -41,8 +57,9 @@ def write(ctx: DumpContext) -> None:
     from engine.images.schema import message
 
     entry = message("seccomp_entry")()
-    for previous, program in ctx.seccomp_filters:
-        filter_entry = entry.seccomp_filters.add(filter=program)
+    for index, (previous, program, flags) in enumerate(ctx.seccomp_filters):
+        synced = _FLAG_TSYNC if index in ctx.synced_filters else 0
+        filter_entry = entry.seccomp_filters.add(filter=program, flags=flags | synced)
         if previous >= 0:
             filter_entry.prev = previous
     ctx.images.write("SECCOMP", entry)
@@ -97,4 +114,4 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
     elif area.seccomp_mode == _FILTER:
         for entry in _chain(ctx, area.seccomp_filter):
             program = tape.words(len(entry.filter) // _INSTRUCTION_SIZE, tape.buffer(entry.filter))
-            tape.call("seccomp", _SET_MODE_FILTER, entry.flags, program)
+            tape.call("seccomp", _SET_MODE_FILTER, entry.flags & (_FLAG_TSYNC | _FLAG_LOG), program)
