@@ -1,4 +1,4 @@
-"""What numbers in images can be.
+"""What numbers and strings in images can be.
 
 protobuf knows neither user ids nor file offsets nor ints of 31 bits. A restore compares every entry with this table as
 it reads it, so that no other code meets a number which the kernel's types can't hold. What is possible but wrong is for
@@ -75,11 +75,23 @@ def problem(entry: Any) -> str | None:
                 return f"{name}.{field.name} is {value}, possible are {low} to {high}"
         elif field.name in lengths and len(value) > lengths[field.name]:
             return f"{name}.{field.name} has {len(value)} items, possible are {lengths[field.name]}"
+        elif field.type == field.TYPE_STRING:
+            if any(_has_nul(text) for text in _listed(field, value)):
+                return f"{name}.{field.name} has a NUL in it"
         elif field.message_type is not None and _matters(field.message_type):
-            for part in value if field.is_repeated else (value,):
+            for part in _listed(field, value):
                 if why := problem(part):
                     return why
     return None
+
+
+def _listed(field: Any, value: Any) -> Any:
+    return value if field.is_repeated else (value,)
+
+
+def _has_nul(text: str | bytes) -> bool:
+    """No string of the kernel has one. What is no UTF-8 comes as bytes."""
+    return "\0" in text if isinstance(text, str) else b"\0" in text
 
 
 @cache
@@ -93,4 +105,6 @@ def _matters(descriptor: Any) -> bool:
         if found.full_name not in seen:
             seen.add(found.full_name)
             waiting += [field.message_type for field in found.fields if field.message_type is not None]
+            if any(field.type == field.TYPE_STRING for field in found.fields):
+                return True
     return False
