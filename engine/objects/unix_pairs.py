@@ -90,32 +90,6 @@ class RestoredSockets:
         for ino in self._unclaimed:
             os.close(self.fds[ino])
 
-    def check(self, entry: Message) -> None:
-        """The peer must be there, or be allowed not to be, and be one that a socket can have."""
-        if self.by_ino[entry.ino] is not entry:
-            what = f"unix socket (file {entry.id}): file {self.by_ino[entry.ino].id} is the same socket"
-            self._ctx.problems.add(what, remedy="the image is damaged")
-        peer = self.peer(entry)
-        if peer is not None and not self._can_have(entry, peer):
-            what = f"unix socket (file {entry.id}): can't be connected to file {peer.id}"
-            self._ctx.problems.add(what, remedy="the image is damaged")
-        if not entry.peer or peer is not None:
-            return
-        if any(key == f"socket:[{entry.ino}]" for _, key in self._ctx.opts.inherit_fd):
-            return
-        if f"unix[{entry.ino}]" not in self._ctx.opts.external and f"unix[{entry.peer}]" not in self._ctx.opts.external:
-            what = f"unix socket (file {entry.id}): its peer {entry.peer} is not in the images"
-            remedy = f"pass the socket by --inherit-fd fd[N]:socket:[{entry.ino}]"
-            self._ctx.problems.add(what, remedy=remedy)
-
-    def _can_have(self, entry: Message, peer: Message) -> bool:
-        """Whether such a connection is possible. A socket without a name has one peer at most, from birth."""
-        if peer.type != entry.type:
-            return False
-        if entry.type == socket.SOCK_DGRAM:
-            return bool(peer.name) or self.connected_to.get(peer.ino) == [entry]
-        return peer is not entry and (peer.state == LISTEN or peer.peer == entry.ino)
-
     def open(self, entry: Message) -> int:
         """The descriptor of a socket, which may have been made together with another one already."""
         if entry.ino not in self.fds:

@@ -100,7 +100,7 @@ class UnixSocketKind(FileKind):
             ctx.problems.add(what, remedy="the image is damaged")
         if not entry.uflags & EXTERN:
             unix_name.check(entry, ctx)
-        ctx.part(RestoredSockets).check(entry)
+        _check_peer(entry, ctx)
         ctx.part(RestoredQueues).check(ctx)
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
@@ -112,6 +112,40 @@ class UnixSocketKind(FileKind):
 
 
 UNIX_SOCKET = UnixSocketKind()
+
+
+# Restore
+
+
+def _check_peer(entry: Message, ctx: RestoreContext) -> None:
+    """The peer must be there, or be allowed not to be, and be one that a socket can have."""
+    sockets = ctx.part(RestoredSockets)
+    what = f"unix socket (file {entry.id})"
+    if sockets.by_ino[entry.ino].id != entry.id:
+        other = sockets.by_ino[entry.ino].id
+        ctx.problems.add(f"{what}: file {other} is the same socket", remedy="the image is damaged")
+    peer = sockets.peer(entry)
+    if peer is not None:
+        if not _can_be_connected(entry, peer, sockets):
+            ctx.problems.add(f"{what}: can't be connected to file {peer.id}", remedy="the image is damaged")
+        return
+    external = {f"unix[{entry.ino}]", f"unix[{entry.peer}]"} & set(ctx.opts.external)
+    given = any(key == f"socket:[{entry.ino}]" for _, key in ctx.opts.inherit_fd)
+    if entry.peer and not external and not given:
+        remedy = f"pass the socket by --inherit-fd fd[N]:socket:[{entry.ino}]"
+        ctx.problems.add(f"{what}: its peer {entry.peer} is not in the images", remedy=remedy)
+
+
+def _can_be_connected(entry: Message, peer: Message, sockets: RestoredSockets) -> bool:
+    """Whether such a connection is possible. A socket without a name has one peer at most, from birth."""
+    if peer.type != entry.type:
+        return False
+    if entry.type == socket.SOCK_DGRAM:
+        return bool(peer.name) or [other.ino for other in sockets.connected_to.get(peer.ino, ())] == [entry.ino]
+    return bool(peer.ino != entry.ino and (peer.state == LISTEN or peer.peer == entry.ino))
+
+
+# Dump
 
 
 class _DumpedSockets:

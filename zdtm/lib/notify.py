@@ -34,6 +34,10 @@ def watch(fd: int, name: str, mask: int) -> int:
     return call("inotify_add_watch", fd, os.fsencode(name), ctypes.c_uint32(mask))
 
 
+def unwatch(fd: int, wd: int) -> None:
+    call("inotify_rm_watch", fd, wd)
+
+
 def waiting(fd: int) -> int:
     """Bytes that can be read."""
     count: int = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]

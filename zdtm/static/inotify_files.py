@@ -20,7 +20,7 @@ def main() -> None:
     second = notify.watch(inotify, "unlinked", notify.IN_MODIFY)
     check(dropped not in (first, second), "one watch descriptor was given twice")
     os.unlink("unlinked")
-    notify.call("inotify_rm_watch", inotify, dropped)
+    notify.unwatch(inotify, dropped)
     notify.events(inotify)
     ready()
     equal(notify.events(inotify), [], "events although nothing has happened")
