@@ -90,7 +90,10 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
         tape.call("timer_settime", timer.it_id, 0, tape.buffer(times), 0)
     for which, name in enumerate(_ITIMERS):
         entry = getattr(timers, name)
-        times = _TIMES.pack(entry.isec, entry.iusec, entry.vsec, entry.vusec)
+        # A timer that has just expired is wound up again when its signal is taken: until then no time is left, though
+        # there is an interval (kernel/signal.c, dequeue_signal). Zero would disarm it.
+        expired = (entry.isec or entry.iusec) and not (entry.vsec or entry.vusec)
+        times = _TIMES.pack(entry.isec, entry.iusec, entry.vsec, 1 if expired else entry.vusec)
         if any(times):
             tape.call("setitimer", which, tape.buffer(times), 0)
 
