@@ -248,6 +248,7 @@ class RestoredQueues:
 
     def __init__(self, ctx: RestoreContext) -> None:
         self._messages: dict[int, list[RestoredMessage]] = {}
+        self._checked = False
         if not ctx.images.exists("SK_QUEUES"):
             return
         with ctx.images.reader("SK_QUEUES") as reader:
@@ -261,7 +262,10 @@ class RestoredQueues:
         return self._messages.get(file_id, [])
 
     def check(self, ctx: RestoreContext) -> None:
-        """Receivers and passed descriptions must be in files.img."""
+        """Receivers and passed descriptions must be in files.img. One check is enough, whoever asks."""
+        if self._checked:
+            return
+        self._checked = True
         for receiver, messages in self._messages.items():
             missing = {right for item in messages for right in item.rights} | {receiver}
             for file_id in sorted(missing - ctx.entries.keys()):
