@@ -12,6 +12,7 @@ from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_stat import read_stat
 from engine.tape.tape import Tape
+from engine.task import timers
 from engine.task.tree import STOPPED
 
 if TYPE_CHECKING:
@@ -86,11 +87,13 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
         ctx.problems.add(f"its core image has {len(task.core.tc.sigactions)} signal handlers, not 62", task.pid)
 
 
-def _queued(queue: Message) -> Iterator[tuple[int, Message]]:
-    """(number, siginfo_entry) of all but SIGSTOP, which nothing can block: it would stop the stub. It is sent last."""
+def _queued(task: RestoredTask, queue: Message) -> Iterator[tuple[int, Message]]:
+    """(number, siginfo_entry) of all but those of periodic timers, which queue them themselves, and SIGSTOP, which
+    nothing can block: it would stop the stub. It is sent last."""
+    of_timers = timers.pending_timers(task)
     for entry in queue.signals:
         (number,) = struct.unpack_from("<i", entry.siginfo)
-        if number != signal.SIGSTOP:
+        if number != signal.SIGSTOP and timers.timer_of(entry.siginfo) not in of_timers:
             yield number, entry
 
 
@@ -132,11 +135,11 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     actions = tape.buffer(b"".join(_SIGACTION.pack(a.sigaction, a.flags, a.restorer, a.mask) for a in handlers))
     for index, number in enumerate(SIGNALS):
         tape.call("rt_sigaction", number, actions.at(index * _SIGACTION.size), 0, _SIGSET_SIZE)
-    for number, entry in _queued(task.core.tc.signals_s):
+    for number, entry in _queued(task, task.core.tc.signals_s):
         tape.call("rt_sigqueueinfo", task.pid, number, tape.buffer(entry.siginfo))
 
 
 def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> None:
     """The queue of a thread."""
-    for number, entry in _queued(thread.core.thread_core.signals_p):
+    for number, entry in _queued(task, thread.core.thread_core.signals_p):
         tape.call("rt_tgsigqueueinfo", task.pid, thread.tid, number, tape.buffer(entry.siginfo))

@@ -22,6 +22,7 @@ _SIGEVENT = struct.Struct("<Qiii44x")
 _NOTIFY = {"signal": 0, "none": 1, "thread": 2}
 _SIGEV_THREAD_ID = 4
 _PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, _RESTORE_IDS_ON = 77, 0, 1
+_SI_TIMER = -2
 _MAX_TIMER_ID = 1 << 20
 
 
@@ -85,8 +86,10 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
             _create(tape, timer, timer.it_id)
         if exact:
             tape.call("prctl", _PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, 0, 0, 0)
+    pending = pending_timers(task)
     for timer in by_id:
-        times = _TIMES.pack(timer.isec, timer.insec, timer.vsec, timer.vnsec)
+        left = (0, 1) if timer.it_id in pending else (timer.vsec, timer.vnsec)
+        times = _TIMES.pack(timer.isec, timer.insec, *left)
         tape.call("timer_settime", timer.it_id, 0, tape.buffer(times), 0)
     for which, name in enumerate(_ITIMERS):
         entry = getattr(timers, name)
@@ -96,6 +99,21 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
         times = _TIMES.pack(entry.isec, entry.iusec, entry.vsec, 1 if expired else entry.vusec)
         if any(times):
             tape.call("setitimer", which, tape.buffer(times), 0)
+
+
+def pending_timers(task: RestoredTask) -> set[int]:
+    """Ids of the periodic timers whose signal waits to be taken. It counts the expirations meanwhile, which a signal
+    that somebody else has queued would not do: the timer is made to expire at once and to queue it itself."""
+    core = task.core
+    periodic = {timer.it_id for timer in core.tc.timers.posix if timer.isec or timer.insec}
+    queues = [core.tc.signals_s, *(thread.core.thread_core.signals_p for thread in task.threads)]
+    return {timer_of(entry.siginfo) for queue in queues for entry in queue.signals} & periodic
+
+
+def timer_of(siginfo: bytes) -> int:
+    """The id of the POSIX timer that has queued a signal, -1 if none has. See siginfo_t in sigaction(2)."""
+    _, _, code, _, timer_id = struct.unpack_from("<5i", siginfo)
+    return int(timer_id) if code == _SI_TIMER else -1
 
 
 def _create(tape: Tape, timer: Message, timer_id: int) -> None:
