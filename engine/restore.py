@@ -119,9 +119,8 @@ class Restore:
         self._read()
         tree_is_whole = not problems
         self._check_pids()
-        for task in self.ctx.tasks:
-            if task.is_whole:
-                self._check_task(task)
+        for task in self._living():
+            self._check_task(task)
         if self.ctx.tasks:
             table.check(self.ctx)
         if tree_is_whole:
@@ -162,11 +161,15 @@ class Restore:
                     self.ctx.problems.add(what, remedy="end the process that has it", cr_errno=_EEXIST)
 
     def _check_task(self, task: RestoredTask) -> None:
-        for check in (core.check, mm.check, fs.check, vdso.check):
-            with self.ctx.problems:
-                check(task, self.ctx)
         with self.ctx.problems:
-            self.spaces[task.pid] = AddressSpace(task, self.ctx)
+            core.check(task, self.ctx)
+        if task.fs:
+            fs.check(task, self.ctx)
+        if task.mm:
+            mm.check(task, self.ctx)
+            vdso.check(task, self.ctx)
+            with self.ctx.problems:
+                self.spaces[task.pid] = AddressSpace(task, self.ctx)
 
     def _plan(self) -> None:
         """In which order the tree is made. Helpers have pids, too."""

@@ -54,11 +54,6 @@ class RestoredTask:
         self.is_helper = False
 
     @property
-    def is_whole(self) -> bool:
-        """Whether all images of a living task could be read."""
-        return all(message is not None for message in (self.core, self.ids, self.mm, self.fs))
-
-    @property
     def is_dead(self) -> bool:
         """Whether it is to be a zombie."""
         return self.core is not None and self.core.tc.task_state == DEAD

@@ -44,6 +44,7 @@ class RestoredRemaps:
         self._bases: dict[int, int] = {}
         self._makers: dict[int, int] = {}
         self._made = False
+        self._checked = False
         for entry in ctx.images.read("REMAP_FPATH"):
             self._take(entry)
 
@@ -76,26 +77,36 @@ class RestoredRemaps:
     # Before anything exists
 
     def check(self) -> None:
-        """Add to the problems what would stand in the way: names that can't be, images and links that are missing."""
+        """Add to the problems what would stand in the way: names that can't be, images and links that are missing.
+        All is checked at the first call."""
+        if self._checked:
+            return
+        self._checked = True
         problems = self._ctx.problems
         for pid in self.dead_pids:
             if os.path.exists(f"/proc/{pid}") or any(task.pid == pid for task in self._ctx.tasks):
                 what = f"pid {pid} is in use, but a file below /proc/{pid} of a dead task has to be opened"
                 problems.add(what, remedy="end the process that has it", cr_errno=errno.EEXIST)
         for ghost_id, users in self._ghost_users.items():
-            ghost.read(self._ctx.images, ghost_id)
-            for name in map(self._name, users):
-                self._check_place(name)
+            with problems:
+                ghost.read(self._ctx.images, ghost_id)
+            with problems:
+                for name in map(self._name, users):
+                    self._check_place(name)
         for file_id, link_id in self._links.items():
-            self._check_place(self._name(file_id))
-            link = self._name(link_id)
-            if problem_of(link) or not link_remap.is_link_remap(link):
-                problems.add(f"remap-fpath.img: {link!r} is no link of a dump", remedy="the image is damaged")
-                continue
-            try:
-                stat_name(link)
-            except OSError as error:
-                problems.add(f"{link}, the link of a deleted file: {error.strerror}", remedy="put it back")
+            with problems:
+                self._check_link(file_id, self._name(link_id))
+
+    def _check_link(self, file_id: int, link: str) -> None:
+        problems = self._ctx.problems
+        self._check_place(self._name(file_id))
+        if problem_of(link) or not link_remap.is_link_remap(link):
+            problems.add(f"remap-fpath.img: {link!r} is no link of a dump", remedy="the image is damaged")
+            return
+        try:
+            stat_name(link)
+        except OSError as error:
+            problems.add(f"{link}, the link of a deleted file: {error.strerror}", remedy="put it back")
 
     def _check_place(self, name: str) -> None:
         problems = self._ctx.problems

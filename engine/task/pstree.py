@@ -123,7 +123,10 @@ def read(ctx: RestoreContext) -> RestoredTask:
         by_pid[task.pid] = task
         _check_numbers(entry, tids)
         with ctx.problems:
-            _read_cores(ctx, task, list(entry.threads))
+            _read_leader(ctx, task, entry.threads[0])
+        for tid in entry.threads[1:]:
+            with ctx.problems:
+                task.threads.append(RestoredThread(tid, ctx.images.read_one("CORE", tid)))
     if not by_pid or next(iter(by_pid.values())).is_dead:
         raise CrError("pstree.img has no task, or a dead one at its root; the image is damaged")
     ctx.tasks = list(by_pid.values())
@@ -142,17 +145,15 @@ def _check_numbers(entry: Message, known: set[int]) -> None:
         raise CrError(f"pstree.img: group {entry.pgid} or session {entry.sid} of task {entry.pid} is not possible")
 
 
-def _read_cores(ctx: RestoreContext, task: RestoredTask, tids: list[int]) -> None:
+def _read_leader(ctx: RestoreContext, task: RestoredTask, tid: int) -> None:
     core = ctx.images.read_one("CORE", task.pid)
     if not core.HasField("tc") or core.tc.task_state not in (ALIVE, DEAD, STOPPED):
         raise CrError(f"core-{task.pid}.img has no task part (tc), or one in no known state; the image is damaged")
     if task.parent is not None and task.parent.is_dead:
         raise CrError(f"pstree.img: task {task.pid} is the child of a dead one; the image is damaged")
-    if core.tc.task_state == DEAD:
-        task.core = core
-        return
-    if tids[0] != task.pid:
-        raise CrError(f"pstree.img: living task {task.pid} has no leader among its threads; the image is damaged")
-    threads = [RestoredThread(tid, ctx.images.read_one("CORE", tid)) for tid in tids[1:]]
-    task.ids = ctx.images.read_one("IDS", task.pid)
-    task.core, task.threads = core, [RestoredThread(task.pid, core), *threads]
+    if (tid == task.pid) == (core.tc.task_state == DEAD):
+        raise CrError(f"pstree.img: task {task.pid} lives without a leader, or is dead with one; the image is damaged")
+    task.core = core
+    if not task.is_dead:
+        task.threads.append(RestoredThread(task.pid, core))
+        task.ids = ctx.images.read_one("IDS", task.pid)

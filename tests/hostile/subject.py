@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_PLAIN = r"""
-import os, signal, sys, threading, time
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})
+PLAIN = r"""
+import mmap, os, shutil, signal, socket, sys, threading, time
+for name in ("kept", "changed", "opened", "replaced"):
+    with open(name, "w") as file: file.write("x" * 9000)
+shutil.copy("/proc/self/exe", "program")
+kept, opened, replaced, program = (os.open(name, os.O_RDWR) for name in ("kept", "opened", "replaced", "program"))
+with open("changed", "r+b") as file: changed = mmap.mmap(file.fileno(), 8192)
+deleted = os.open("deleted", os.O_RDWR | os.O_CREAT); os.unlink("deleted")
+os.mkdir("directory")
+bound = socket.socket(socket.AF_UNIX); bound.bind("directory/bound")
+shared = mmap.mmap(-1, 8192); shared[0] = 1
 pipe = os.pipe()
-kept = os.open("kept", os.O_RDWR | os.O_CREAT)
 if os.fork() == 0:
     while True: time.sleep(60)
 threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
@@ -26,7 +33,7 @@ os.mkdir("ready")
 while True: time.sleep(60)
 """
 
-_RICH = r"""
+RICH = r"""
 import array, ctypes, fcntl, mmap, os, select, signal, socket, struct, sys, threading, time
 libc = ctypes.CDLL(None, use_errno=True)
 def checked(result):
@@ -102,7 +109,6 @@ for _ in range(2):
 os.mkdir("ready")
 while True: time.sleep(60)
 """
-PLAIN, RICH = _PLAIN, _RICH
 _SECONDS = 20
 
 

@@ -17,6 +17,11 @@ _ERROR = re.compile(r"^(?:\(\d+\.\d+\) )?Error \(.*?\): (.*)$", re.MULTILINE)
 _NEVER = ("internal error", "Traceback")
 
 
+def errors_of(log: str) -> list[str]:
+    """The texts of the error lines of a log."""
+    return _ERROR.findall(log)
+
+
 class Damage(NamedTuple):
     """Files of an image set in another form: bytes, None for a file that is gone, a str for a symlink to that."""
 
@@ -27,6 +32,7 @@ class Damage(NamedTuple):
 class Trials:
     """A set of images and the place it was dumped in.
 
+    pids    of the tree, the root first; tids: these and those of the other threads
     place   has the directories `whole`, the images, `tried`, those that are tried, and `files`, which is not to change:
             there are `subject`, where the tree ran, and `elsewhere`, which no image speaks of
     """
@@ -40,9 +46,11 @@ class Trials:
         words = ["dump", "-t", str(subject.pid), "-D", str(place / "whole"), "-v4", "--link-remap", "--file-locks"]
         outcome = ward.command(place / "dump.log", *words)
         assert outcome.status == 0, outcome.log
+        self.pids = subject.pids
         ward.end(subject.pids)
         (place / "whole" / "stats-dump").unlink()
         self.images = {name: (place / "whole" / name).read_bytes() for name in sorted(os.listdir(place / "whole"))}
+        self.tids = [int(name[5:-4]) for name in self.images if name.startswith("core-")]
         self.files = ward.Files(place / "files")
         self.count = 0
 
