@@ -124,6 +124,8 @@ def _dump(ctx: DumpContext) -> None:
         mms[task.pid] = mm.collect(ctx, task)
         tables.collect(task, ids[task.pid].files_id)
     tables.refuse()
+    if ctx.problems:
+        _find_more(ctx, living, mms)
     ctx.problems.raise_if_any("dump")
     for task in living:
         mm.describe_files(ctx, task, mms[task.pid])
@@ -148,6 +150,13 @@ def _dump(ctx: DumpContext) -> None:
         cpuinfo.write(ctx.images)
     _write_clocks(ctx)
     _write_inventory(ctx)
+
+
+def _find_more(ctx: DumpContext, living: list[Task], mms: dict[int, Message]) -> None:
+    """The dump is refused. What would only be found when files are described, which writes, is to be said as well."""
+    for task in living:
+        mm.refuse_files(ctx, task, mms[task.pid])
+        fs.refuse(ctx, task)
 
 
 def _write_tasks(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:

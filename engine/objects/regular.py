@@ -39,6 +39,7 @@ _NO_SEEK = (1 << 64) - 1
 _ACTS_ON_READ = {"proc", "sysfs", "cgroup", "cgroup2", "debugfs", "tracefs", "securityfs", "configfs", "bpf", "devpts"}
 """File systems whose files do something when they are read: they are not looked into for a build id."""
 
+_MAPPED = "a file without a descriptor"
 _OPEN_ONCE = os.O_CREAT | os.O_EXCL | os.O_NOCTTY | os.O_TRUNC
 _PROC_PID = re.compile(r"/proc/(\d+)(?:/|$)")
 
@@ -180,6 +181,15 @@ class _MappedFiles:
         self.ids: dict[tuple[int, int, int, str], int] = {}
 
 
+def _mapped_target(fd: int, link: str) -> Target:
+    return Target(fd, os.fstat(fd), link, mnt_id_of(fd))
+
+
+def refuse_mapped(ctx: DumpContext, task: Task, fd: int, link: str) -> None:
+    """Add to the problems why the file of mapped_file_id() can't be found again, if so."""
+    refuse_path(_MAPPED, _mapped_target(fd, link), task, ctx)
+
+
 def mapped_file_id(ctx: DumpContext, task: Task, fd: int, link: str) -> int:
     """The number in files.img of a file that is in use without a descriptor: an executable, a mapping, a directory.
 
@@ -187,12 +197,12 @@ def mapped_file_id(ctx: DumpContext, task: Task, fd: int, link: str) -> int:
     link  text of the link in /proc it was opened by
     What can't be found again on restore goes to ctx.problems.
     """
-    target = Target(fd, os.fstat(fd), link, mnt_id_of(fd))
+    target = _mapped_target(fd, link)
     ids = ctx.part(_MappedFiles).ids
     key = (target.stat.st_dev, target.stat.st_ino, target.mnt_id, link)
     if key not in ids:
         ids[key] = ctx.new_file_id()
-        refuse_path("a file without a descriptor", target, task, ctx)
+        refuse_path(_MAPPED, target, task, ctx)
         try:
             ctx.add_entry(REGULAR, describe_path(ctx, target, ids[key]))
         except Unreachable:
