@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from engine.dump_context import DumpContext
     from engine.objects.table import Channel
     from engine.restore_context import RestoreContext, RestoredTask
@@ -27,13 +30,29 @@ def collect(ctx: DumpContext, task: Task) -> Message:
     return entry
 
 
+def refuse(ctx: DumpContext, task: Task) -> None:
+    """Add to the problems what collect() would find, without writing anything."""
+    from engine.objects.regular import refuse_mapped
+
+    for name in ("cwd", "root"):
+        with _opened(task, name) as (fd, link):
+            refuse_mapped(ctx, task, fd, link)
+
+
 def _directory(ctx: DumpContext, task: Task, name: str) -> int:
     from engine.objects.regular import mapped_file_id
 
+    with _opened(task, name) as (fd, link):
+        return mapped_file_id(ctx, task, fd, link)
+
+
+@contextmanager
+def _opened(task: Task, name: str) -> Iterator[tuple[int, str]]:
+    """A descriptor of one of a task's directories, and what its link says."""
     path = f"/proc/{task.pid}/{name}"
     fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return mapped_file_id(ctx, task, fd, os.readlink(path))
+        yield fd, os.readlink(path)
     finally:
         os.close(fd)
 

@@ -16,12 +16,16 @@ from engine.tape import arch as architectures
 from engine.task import vma as vmas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
 
     from engine.dump_context import DumpContext
+    from engine.kernel.proc_maps import Vma
     from engine.restore_context import RestoreContext, RestoredTask
     from engine.tape.tape import Tape
     from engine.task.tree import Task
+
+    _Result = TypeVar("_Result")
 
 Message = Any
 
@@ -68,18 +72,32 @@ def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
 
     mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", partial(mapped_file_id, ctx, task))
     known: dict[tuple[int, int, str, bool], int] = {}
-    for vma, entry in zip(task.vmas, mm.vmas, strict=False):
-        if not vmas.is_of_file(entry):
-            continue
+    for vma, entry in _mapped_files(task, mm):
         file = (vma.dev, vma.ino, vma.name, vma.deleted)
         if file not in known:
             describe = mapped_memfd_id if entry.status & vmas.MEMFD else mapped_file_id
-            path = f"/proc/{task.pid}/map_files/{vma.start:x}-{vma.end:x}"
-            known[file] = _with_file(path, partial(describe, ctx, task))
+            known[file] = _with_file(_link_of(task, vma), partial(describe, ctx, task))
         entry.shmid = known[file]
 
 
-def _with_file(path: str, describe: Callable[[int, str], int]) -> int:
+def refuse_files(ctx: DumpContext, task: Task, mm: Message) -> None:
+    """Add to the problems what describe_files() would find, without writing anything."""
+    from engine.objects.regular import refuse_mapped
+
+    links = [_link_of(task, vma) for vma, entry in _mapped_files(task, mm) if not entry.status & vmas.MEMFD]
+    for link in (f"/proc/{task.pid}/exe", *links):
+        _with_file(link, partial(refuse_mapped, ctx, task))
+
+
+def _mapped_files(task: Task, mm: Message) -> Iterator[tuple[Vma, Message]]:
+    return ((vma, entry) for vma, entry in zip(task.vmas, mm.vmas, strict=True) if vmas.is_of_file(entry))
+
+
+def _link_of(task: Task, vma: Vma) -> str:
+    return f"/proc/{task.pid}/map_files/{vma.start:x}-{vma.end:x}"
+
+
+def _with_file(path: str, describe: Callable[[int, str], _Result]) -> _Result:
     """Open a magic link of /proc for the length of a call. O_PATH: a device or a fifo must not notice."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:

@@ -26,6 +26,7 @@ _ZOMBIE = "Z"
 _DYING = "X"
 _OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
 _ESRCH = 3
+_PF_KTHREAD = 0x200000
 _REAPING_SECONDS, _REAPING_STEP = 2.0, 0.0005
 
 
@@ -41,8 +42,10 @@ class FrozenTree:
         self.timeout = timeout
         self.root: Task
         self._threads: dict[int, Thread] = {}
+        self._refused: list[str] = []
 
     def __enter__(self) -> FrozenTree:
+        self._refuse_own_line()
         previous = signal.signal(signal.SIGALRM, self._too_slow)
         signal.alarm(self.timeout)
         try:
@@ -57,6 +60,14 @@ class FrozenTree:
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def _refuse_own_line(self) -> None:
+        """An engine can't stop itself, nor dump a tree that it is in."""
+        pid = os.getpid()
+        while pid:
+            if pid == self.root_pid:
+                raise CrError(f"task {pid}: this engine is in its tree (start the engine from elsewhere)")
+            pid = read_stat(pid).ppid
 
     def _too_slow(self, _number: int, _frame: FrameType | None) -> None:
         asleep = [str(tid) for tid in self._threads if self._sleeps_deeply(tid)]
@@ -77,6 +88,8 @@ class FrozenTree:
         previous: list[tuple[int, ...]] | None = None
         while True:
             self.root = self._read_task(self.root_pid, None)
+            if self._refused:
+                raise Refused("dump", self._refused)
             shape = [(t.pid, t.ppid, *(thread.tid for thread in t.threads)) for t in self.root.walk()]
             if shape == previous:
                 return
@@ -88,7 +101,12 @@ class FrozenTree:
         waiting = [root]
         while waiting:
             task = waiting.pop()
-            if not self._freeze(task):
+            try:
+                is_there = self._freeze(task)
+            except Refused as refused:
+                is_there = True
+                self._refused += refused.reasons
+            if not is_there:
                 if task is root:
                     raise CrError(f"task {root_pid} does not exist", cr_errno=_ESRCH)
                 assert task.parent is not None
@@ -165,6 +183,8 @@ class FrozenTree:
 
     @staticmethod
     def _why_not(task: Task, tid: int) -> str:
+        if read_stat(task.pid, tid).flags & _PF_KTHREAD:
+            return f"task {task.pid}: is a thread of the kernel, which can't be dumped (name a process)"
         with open(f"/proc/{task.pid}/task/{tid}/status") as status:
             tracer = next(line.split()[1] for line in status if line.startswith("TracerPid:"))
         if tracer != "0":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel.proc_maps import stat_map_file
@@ -26,7 +27,9 @@ MAP_SHARED, MAP_PRIVATE, MAP_DROPPABLE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 8, 0x10
 MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_HUGETLB = 0x100, 0x2000, 0x4000, 0x40000
 HUGETLB_SHIFT = 26
 
-_FLAG_OF = {"gd": MAP_GROWSDOWN, "lo": MAP_LOCKED, "nr": MAP_NORESERVE, "ht": MAP_HUGETLB}
+_FLAG_OF = {
+    "gd": MAP_GROWSDOWN, "lo": MAP_LOCKED, "nr": MAP_NORESERVE, "ht": MAP_HUGETLB, "dp": MAP_DROPPABLE
+}  # fmt: skip
 _MADVICE_OF = {"sr": 2, "rr": 1, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
 _MADVICE = sum(1 << advice for advice in _MADVICE_OF.values())
 _TYPE_OF_MAP = 0xF
@@ -73,19 +76,23 @@ def is_impossible(entry: Message) -> bool:
     )
 
 
+@cache
+def _flags_and_madvice(codes: frozenset[str]) -> tuple[int, int]:
+    """What the codes of a VmFlags line mean for the vma_entry. A task has few different lines."""
+    flags = sum(flag for code, flag in _FLAG_OF.items() if code in codes)
+    return flags, sum(1 << advice for code, advice in _MADVICE_OF.items() if code in codes)
+
+
 def describe(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
     """Fill a vma_entry. What can't be restored goes to ctx.problems."""
     entry.start, entry.end, entry.pgoff, entry.shmid = vma.start, vma.end, vma.pgoff, 0
     entry.prot, entry.fd = vma.prot, -1
-    entry.flags = MAP_SHARED if vma.shared else MAP_PRIVATE
-    for code, flag in _FLAG_OF.items():
-        if code in vma.flags:
-            entry.flags |= flag
-    if "dp" in vma.flags:
-        entry.flags = entry.flags & ~MAP_PRIVATE | MAP_DROPPABLE
+    flags, madvice = _flags_and_madvice(vma.flags)
+    if "dp" not in vma.flags:
+        flags |= MAP_SHARED if vma.shared else MAP_PRIVATE
     if "ht" in vma.flags:
-        entry.flags |= (vma.page_size.bit_length() - 1) << HUGETLB_SHIFT
-    madvice = sum(1 << advice for code, advice in _MADVICE_OF.items() if code in vma.flags)
+        flags |= (vma.page_size.bit_length() - 1) << HUGETLB_SHIFT
+    entry.flags = flags
     if madvice:
         entry.madv = madvice
     _classify(ctx, task, vma, entry)
@@ -114,7 +121,8 @@ def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where
         entry.status = AIORING
         entry.flags |= MAP_ANONYMOUS
     elif vma.name.startswith("/SYSV"):
-        ctx.problems.add(f"{where}: System V shared memory needs its IPC namespace dumped", task.pid)
+        what = f"{where}: System V shared memory needs its IPC namespace dumped, which can't be done"
+        ctx.problems.add(what, task.pid, "detach it (shmdt)")
     elif stat.S_ISCHR(info.st_mode) and info.st_rdev == _DEV_ZERO and not vma.shared:
         entry.status = REGULAR | ANON_PRIVATE
         entry.flags |= MAP_ANONYMOUS
