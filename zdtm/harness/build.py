@@ -52,6 +52,6 @@ def executable(program: Program, cache: Path) -> Path:
 
 def _hash(program: Program, cc: str, flags: list[str]) -> str:
     digest = hashlib.sha256(repr((cc, flags)).encode())
-    for source in (program.path, *LIB_SOURCES):
+    for source in (program.path, FRAME, *sorted(LIB.glob("*.h"))):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
