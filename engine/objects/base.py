@@ -7,6 +7,7 @@ description (epoll targets, POSIX locks, leases) is done by the task itself, on 
 Dump, in this order:
     recognise(file)           is it of this kind? By link text, stat and fdinfo only.
     refuse(file, ctx)         add to ctx.problems what stands against dumping it. Nothing has been changed so far.
+    refuse_late(ctx)          once, when all descriptions are known: what stands against those that belong together.
     dump(file, ctx)           the kind's message (reg_file_entry, pipe_entry…), complete but for nothing.
     finish_dump(ctx)          once, after all descriptions: images that hold queued data, diagnostics over all.
 
@@ -85,6 +86,9 @@ class FileKind:
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         """Nothing against it."""
+
+    def refuse_late(self, ctx: DumpContext) -> None:
+        """Nothing against them together."""
 
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         raise NotImplementedError

@@ -53,11 +53,16 @@ class Epoll(FileKind):
     def recognise(self, file: OpenFile) -> bool:
         return file.link == "anon_inode:[eventpoll]"
 
+    def refuse_late(self, ctx: DumpContext) -> None:
+        for file in ctx.files:
+            if file.kind is self:
+                ctx.part(_Watches).of[file] = _watches(file, ctx)
+
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message
 
         entry = message("eventpoll_file_entry")(id=file.id, flags=file.flags)
-        for watch in _watches(file, ctx):
+        for watch in ctx.part(_Watches).of[file]:
             number = watch.found_at if watch.found_at is not None else watch.number
             item = entry.tfd.add(id=ctx.file_id(watch.file), tfd=number, events=watch.events, data=watch.data)
             if number != watch.number:
@@ -105,6 +110,13 @@ class _Watch(NamedTuple):
     events: int
     data: int
     pos: int
+
+
+class _Watches:
+    """What each instance watches."""
+
+    def __init__(self, _: DumpContext) -> None:
+        self.of: dict[OpenFile, list[_Watch]] = {}
 
 
 def _watches(epoll: OpenFile, ctx: DumpContext) -> list[_Watch]:

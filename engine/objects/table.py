@@ -109,6 +109,8 @@ class DumpedTables:
         """Let every kind say what stands against its descriptions."""
         for file in self._ctx.files:
             file.kind.refuse(file, self._ctx)
+        for kind in KINDS:
+            kind.refuse_late(self._ctx)
         self._ctx.part(DumpedLocks).refuse()
 
     def describe(self) -> None:

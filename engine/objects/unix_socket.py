@@ -63,6 +63,12 @@ class UnixSocketKind(FileKind):
         elif not _refuse_queue(file, ctx):
             ctx.part(DumpedQueues).read(file)
 
+    def refuse_late(self, ctx: DumpContext) -> None:
+        rows = ctx.part(_DumpedSockets).rows
+        for file in ctx.files:
+            if file.kind is self and (row := rows.get(file.stat.st_ino)):
+                _peer(file, row, ctx)
+
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message
 

@@ -106,7 +106,7 @@ def _classify(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
     elif vma.name == "[uprobes]":
         entry.status = REGULAR | ANON_PRIVATE
         ctx.problems.add(f"{where}: uprobes are set on the task", task.pid, "remove them, or see --allow-uprobes")
-    elif not vma.ino:
+    elif not (vma.dev or vma.ino):
         entry.status = REGULAR | ANON_PRIVATE | _SPECIAL.get(vma.name, 0)
         entry.flags |= MAP_ANONYMOUS
         if {"io", "pf"} & vma.flags and vma.name not in _SPECIAL:

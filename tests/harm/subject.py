@@ -62,6 +62,21 @@ class _Task(NamedTuple):
     masks: list[str]
 
 
+def look(pids: list[int]) -> dict[int, _Task]:
+    """What is in these tasks now."""
+    found = {}
+    for pid in pids:
+        numbers = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
+        with open(f"/proc/{pid}/maps") as maps:
+            mappings = [" ".join(line.split()[:2]) for line in maps]
+        masks = []
+        for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+            with open(f"/proc/{pid}/task/{tid}/status") as status:
+                masks += [line for line in status if line.startswith(("SigBlk", "TracerPid"))]
+        found[pid] = _Task([f"{n} {os.readlink(f'/proc/{pid}/fd/{n}')}" for n in numbers], mappings, masks)
+    return found
+
+
 class Subject:
     """A running tree in a directory: a parent with two threads, and a child, each of which counts."""
 
@@ -80,20 +95,7 @@ class Subject:
             self.pids = [self.pid, *map(int, children.read().split())]
         with open(place / "counter", "r+b") as file:
             self._counter = mmap.mmap(file.fileno(), 4096)
-        self.before = self._look()
-
-    def _look(self) -> dict[int, _Task]:
-        found = {}
-        for pid in self.pids:
-            numbers = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
-            with open(f"/proc/{pid}/maps") as maps:
-                mappings = [" ".join(line.split()[:2]) for line in maps]
-            masks = []
-            for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
-                with open(f"/proc/{pid}/task/{tid}/status") as status:
-                    masks += [line for line in status if line.startswith(("SigBlk", "TracerPid"))]
-            found[pid] = _Task([f"{n} {os.readlink(f'/proc/{pid}/fd/{n}')}" for n in numbers], mappings, masks)
-        return found
+        self.before = look(self.pids)
 
     def counts(self) -> tuple[int, ...]:
         return struct.unpack_from(f"{_PLACES}Q", self._counter)
@@ -102,7 +104,7 @@ class Subject:
         """All threads go on counting, and nothing is in the tasks that was not there before. The way home of a visit
         takes the task a moment after the engine's death."""
         self.check_counting()
-        wait_until(lambda: self._look() == self.before, "the tasks are as before", self._difference)
+        wait_until(lambda: look(self.pids) == self.before, "the tasks are as before", self._difference)
 
     def check_counting(self) -> None:
         """All threads go on counting."""
@@ -115,7 +117,7 @@ class Subject:
 
     def _difference(self) -> str:
         """What is in the tasks that was not, and the other way round."""
-        now = self._look()
+        now = look(self.pids)
         lines = []
         for pid, before in self.before.items():
             for name, old, new in zip(_Task._fields, before, now[pid], strict=True):

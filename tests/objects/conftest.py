@@ -45,6 +45,8 @@ class Cycle:
         try:
             for file in ctx.files:
                 file.kind.refuse(file, ctx)
+            for kind in KINDS:
+                kind.refuse_late(ctx)
             ctx.problems.raise_if_any("dump")
             also(ctx)
             ctx.problems.raise_if_any("dump")
