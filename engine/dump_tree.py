@@ -8,7 +8,6 @@ for files without a name (--link-remap), which a failed dump takes away again.
 from __future__ import annotations
 
 import time
-import uuid
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -62,20 +61,23 @@ def dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     with ImageDir(opts.images_dir_fd) as images:
         if not scripts.run("pre-dump"):
             raise CrError("the pre-dump script failed, nothing has been dumped")
-        status = 0
+        images.hold_back()
+        log.info(f"Freezing the tree of task {root_pid}")
         tree = FrozenTree(root_pid, opts.timeout)
         with stats.timing("freezing_time"):
             frozen = tree.__enter__()
-        with frozen, stats.timing("frozen_time"):
-            ctx = DumpContext(opts, images, frozen.root, stats)
-            try:
+        with ExitStack() as undo:
+            with frozen, stats.timing("frozen_time"):
+                ctx = DumpContext(opts, images, frozen.root, stats)
+                undo.callback(ctx.undo)
                 _dump(ctx)
-                if not scripts.run("post-dump", init_pid=ctx.root.pid):
-                    status = _POST_DUMP_FAILED
-            except BaseException:
-                ctx.undo()
-                raise
-            _leave(frozen, opts, status, commit)
+                status = _conclude(ctx, scripts)
+                if not status and not opts.leave_running:
+                    undo.pop_all()
+                    commit()
+                    _end(frozen, opts)
+            images.settle()
+            undo.pop_all()
         stats.write(opts)
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
     return status
@@ -102,11 +104,19 @@ def load_ahead() -> None:
         task_size()
 
 
-def _leave(frozen: FrozenTree, opts: Options, status: int, commit: Callable[[], None]) -> None:
-    """The final state of the tasks: dead, unless the user or a failed script wants them alive."""
-    if status or opts.leave_running:
-        return
-    commit()
+def _conclude(ctx: DumpContext, scripts: ActionScripts) -> int:
+    """What comes last while the tree stands. Returns the exit status; when it is not 0, tasks run on.
+
+    Tasks that run on in any case do so before the small images are written: if that fails, the dump has failed, and no
+    failure of a dump stops them. All others wait for it, and so do scripts, which may look at the images.
+    """
+    if not ctx.opts.leave_running or ctx.opts.action_script:
+        ctx.images.settle()
+    return 0 if scripts.run("post-dump", init_pid=ctx.root.pid) else _POST_DUMP_FAILED
+
+
+def _end(frozen: FrozenTree, opts: Options) -> None:
+    """The final state of tasks that do not run on."""
     if opts.leave_stopped:
         frozen.stop()
     else:
@@ -244,9 +254,15 @@ def _write_inventory(ctx: DumpContext) -> None:
         root_ids=pstree.own_ids(),
         root_cg_set=cgroups.OWN_SET,
         lsmtype=0,
-        dump_criu_run_id=str(uuid.uuid4()),
+        dump_criu_run_id=_run_id(),
     )
     inventory.plugins_entry.SetInParent()
     if ctx.opts.tcp_close:
         inventory.tcp_close = True
     ctx.images.write("INVENTORY", inventory)
+
+
+def _run_id() -> str:
+    """A random UUID. The uuid module would take 2 ms to be imported."""
+    with open("/proc/sys/kernel/random/uuid") as file:
+        return file.read().strip()

@@ -43,6 +43,8 @@ class ImageDir:
             self.fd = os.open(where, _OPEN_DIR) if isinstance(where, str) else os.open(".", _OPEN_DIR, dir_fd=where)
         except OSError as error:
             raise CrError(f"images directory {self.name} cannot be opened: {error.strerror}") from error
+        self._names: set[str] | None = None
+        self._held: list[ImageWriter] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -99,9 +101,31 @@ class ImageDir:
         return _drain(self.reader(kind, *ids))
 
     def writer(self, kind: str, *ids: int | str) -> ImageWriter:
-        """A writer, to be used in a `with`."""
+        """A writer, to be used in a `with`. A file that is there is removed at once.
+
+        The directory is listed when it is first written to: most names are free, and to ask for each takes longer.
+        """
         row = KINDS[kind]
-        return ImageWriter(self.fd, row, row.file_name(*ids), self.path(kind, *ids))
+        name = row.file_name(*ids)
+        if self._names is None:
+            self._names = set(os.listdir(self.fd))
+        writer = ImageWriter(self.fd, row, name, self.path(kind, *ids), self._held)
+        if name in self._names:
+            writer.remove_stale()
+        self._names.add(name)
+        return writer
+
+    def hold_back(self) -> None:
+        """Keep complete images in memory from now on, up to settle(): files cost time that a frozen tree has not. Large
+        images and those that something else writes to are written all the same."""
+        if self._held is None:
+            self._held = []
+
+    def settle(self) -> None:
+        """Write what has been held back, in order. CrError: not all of it could be written."""
+        held, self._held = self._held or [], None
+        for writer in held:
+            writer.finish()
 
     def reader(self, kind: str, *ids: int | str) -> ImageReader:
         """A reader, to be used in a `with`. CrError: no such file, or not of this kind."""

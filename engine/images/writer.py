@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from engine.images.magic import Kind
 
 _FLUSH_AT = 1 << 20
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class ImageWriter:
@@ -26,15 +27,20 @@ class ImageWriter:
     When the `with` is left by an exception the file is removed: no image is better than half of one.
     """
 
-    def __init__(self, dir_fd: int, kind: Kind, name: str, path: str) -> None:
-        """dir_fd: the images directory. name: the file in it. path: for messages."""
+    def __init__(self, dir_fd: int, kind: Kind, name: str, path: str, held: list[ImageWriter] | None = None) -> None:
+        """dir_fd: the images directory. name: the file in it. path: for messages.
+
+        held  where a small image goes when it is complete, to be written by finish(); None: it is written at once
+        """
         self.kind = kind
         self.path = path
         self._dir_fd = dir_fd
         self._name = name
+        self._held = held
         self._pending = bytearray()
+        self._begun = False
+        self._fd = -1
         self._file: FileIO | None = None
-        self._remove_stale()
 
     def __enter__(self) -> Self:
         return self
@@ -46,15 +52,13 @@ class ImageWriter:
             self.discard()
 
     @property
-    def created(self) -> bool:
-        """Whether there is a file by now."""
-        return self._file is not None
-
-    @property
     def file(self) -> FileIO:
         """The unbuffered file itself, with everything put so far in it: to splice into, or for a tool to write to."""
+        self._begin()
         self._flush()
-        return self._created()
+        if self._file is None:
+            self._file = open(self._fd, "wb", buffering=0, closefd=False)  # noqa: SIM115 - the descriptor is closed
+        return self._file
 
     def put(self, entry: Any) -> None:
         """Append one framed message. CrError: a required field is not set."""
@@ -72,58 +76,72 @@ class ImageWriter:
 
     def put_payload(self, data: bytes | bytearray | memoryview, align: int = 1) -> None:
         """Append bytes as they are, with zeros up to a multiple of align of them."""
-        self._created()
+        self._begin()
         self._pending += data
-        self._pending += bytes(-len(data) % align)
+        if align > 1:
+            self._pending += bytes(-len(data) % align)
         if len(self._pending) >= _FLUSH_AT:
             self._flush()
 
     def close(self) -> None:
+        """The image is complete: write out what is left, or hold it back."""
+        if self._held is None or self._fd >= 0:
+            self.finish()
+        elif self._begun:
+            self._held.append(self)
+
+    def finish(self) -> None:
         """Write out what is left."""
-        if self._file is None:
+        if not self._begun:
             return
         try:
             self._flush()
         except BaseException:
             self.discard()
             raise
-        self._file.close()
+        self._close()
 
     def discard(self) -> None:
         """Close, and leave no file."""
         self._pending.clear()
-        if self._file is not None:
-            self._file.close()
-            self._remove_stale()
+        if self._fd >= 0:
+            self._close()
+            self.remove_stale()
 
-    def _created(self) -> FileIO:
-        """The file, created with its header at the first call.
-
-        O_EXCL, since the old file was unlinked: what a symlink, a FIFO or another hard link of this name leads to is
-        none of ours to write to.
-        """
-        if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            try:
-                fd = os.open(self._name, flags, 0o644, dir_fd=self._dir_fd)
-            except OSError as error:
-                raise CrError(f"{self.path} cannot be created: {error.strerror}") from error
-            self._file = open(fd, "wb", buffering=0)  # noqa: SIM115 - closed by close() and discard()
+    def _begin(self) -> None:
+        if not self._begun:
+            if self._held is None:
+                self._create()
+            self._begun = True
             self._pending += self.kind.header
-        return self._file
+
+    def _create(self) -> None:
+        """O_EXCL, since the old file was unlinked: what a symlink, a FIFO or another hard link of this name leads to is
+        none of ours to write to."""
+        try:
+            self._fd = os.open(self._name, _CREATE, 0o644, dir_fd=self._dir_fd)
+        except OSError as error:
+            raise CrError(f"{self.path} cannot be created: {error.strerror}") from error
 
     def _flush(self) -> None:
-        file = self._created()
+        if self._fd < 0:
+            self._create()
         with memoryview(self._pending) as view:
             done = 0
             while done < len(view):
                 try:
-                    done += file.write(view[done:])
+                    done += os.write(self._fd, view[done:])
                 except OSError as error:
                     raise CrError(f"{self.path} cannot be written: {error.strerror}; is there room left?") from error
         self._pending.clear()
 
-    def _remove_stale(self) -> None:
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def remove_stale(self) -> None:
+        """Take away what an earlier dump left under this name."""
         try:
             os.unlink(self._name, dir_fd=self._dir_fd)
         except FileNotFoundError:

@@ -17,6 +17,9 @@ _RENAME_NOREPLACE = 1
 _O_PATH_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_HOW = struct.Struct("<QQQ")
 _STATFS_SIZE = 120
+_STATX_MNT_ID, _STATX_SIZE = 0x1000, 256
+_STATX = struct.Struct("<I140xQ")
+"""stx_mask and stx_mnt_id."""
 
 
 def open_in_root(root: int, name: str, flags: int) -> int:
@@ -51,6 +54,20 @@ def file_system_type(fd: int) -> int:
     syscall(NR["fstatfs"], fd, buffer)
     kind: int = struct.unpack_from("<q", buffer.raw)[0]
     return kind
+
+
+def mount_id(fd: int) -> int:
+    """The mount that a descriptor was opened on, as in mountinfo; O_PATH will do. statx(2), Linux 5.8, else fdinfo."""
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(_STATX_SIZE)
+    syscall(NR["statx"], fd, b"\0", AT_EMPTY_PATH, _STATX_MNT_ID, buffer)
+    known, mnt_id = _STATX.unpack_from(buffer)
+    if known & _STATX_MNT_ID:
+        return int(mnt_id)
+    from engine.kernel.proc_fdinfo import read_fdinfo
+
+    return read_fdinfo(os.getpid(), fd).mnt_id
 
 
 def _c_string(name: str) -> bytes:

@@ -44,7 +44,13 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 def read_mountinfo(pid: int) -> list[Mount]:
     """Mounts below the task's root directory, in the kernel's order: a parent before its children."""
-    return [parse_mount(line) for line in read(pid, "mountinfo").split(b"\n") if line]
+    return [parse_mount(line) for line in mount_lines(pid).values()]
+
+
+def mount_lines(pid: int) -> dict[int, bytes]:
+    """The lines of read_mountinfo() by mnt_id, for who needs few of them: parse_mount() takes 10 µs for each."""
+    lines = read(pid, "mountinfo").split(b"\n")
+    return {int(line[: line.index(b" ")]): line for line in lines if line}
 
 
 def parse_mount(line: bytes) -> Mount:

@@ -144,7 +144,7 @@ class Tracee:
         buffer = ctypes.create_string_buffer(size)
         iov = _Iovec(ctypes.addressof(buffer), size)
         ptrace(GETREGSET, self.tid, note, ctypes.addressof(iov))
-        return buffer.raw[: iov.length]
+        return ctypes.string_at(buffer, iov.length)
 
     def set_regset(self, note: int, content: bytes) -> None:
         buffer = ctypes.create_string_buffer(content, len(content))

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
 from engine.images.text import get_text, set_text
+from engine.kernel.names import mount_id
 from engine.objects import fown
 from engine.objects.base import FileKind
 from engine.objects.locks import DumpedLocks
 from engine.objects.paths import inherited, open_name, problem_of, reopen, stat_name, without_tmpfile
-from engine.objects.remap import DumpedRemaps, Target, Unreachable, mnt_id_of
+from engine.objects.remap import DumpedRemaps, Target, Unreachable
 from engine.objects.restored_remap import RestoredRemaps
 from engine.objects.status_flags import O_ASYNC, SETTABLE
 
@@ -160,7 +161,7 @@ def _build_id_words(fd: int, leased: Container[int] = ()) -> list[int]:
     from engine.kernel.elf import read_build_id
 
     try:
-        if os.fstat(fd).st_ino in leased:
+        if leased and os.fstat(fd).st_ino in leased:
             build_id = read_build_id(fd)
         else:
             own = reopen(fd, os.O_RDONLY | os.O_NOATIME | os.O_NONBLOCK)
@@ -182,7 +183,7 @@ class _MappedFiles:
 
 
 def _mapped_target(fd: int, link: str) -> Target:
-    return Target(fd, os.fstat(fd), link, mnt_id_of(fd))
+    return Target(fd, os.fstat(fd), link, mount_id(fd))
 
 
 def refuse_mapped(ctx: DumpContext, task: Task, fd: int, link: str) -> None:

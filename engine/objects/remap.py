@@ -17,9 +17,8 @@ import stat
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from engine.kernel.names import file_system_type
-from engine.kernel.proc_fdinfo import read_fdinfo
-from engine.kernel.proc_mountinfo import read_mountinfo
+from engine.kernel.names import file_system_type, mount_id
+from engine.kernel.proc_mountinfo import mount_lines, parse_mount
 from engine.objects import ghost, link_remap
 from engine.objects.paths import DELETED, open_name, stat_name
 
@@ -59,11 +58,6 @@ class Unreachable(Exception):
     """The text says why a file has no name to be found by."""
 
 
-def mnt_id_of(fd: int) -> int:
-    """The mount that one of the engine's descriptors was opened on."""
-    return read_fdinfo(os.getpid(), fd).mnt_id
-
-
 def leads_to(name: str, info: os.stat_result) -> bool:
     """Whether a name leads to a file."""
     try:
@@ -83,14 +77,22 @@ class DumpedRemaps:
         self._links: dict[tuple[int, int], int] = {}
         self._dead_pids: set[int] = set()
         self._entries: list[Message] = []
+        self._parsed: dict[int, Mount | None] = {}
 
     @cached_property
-    def _mounts(self) -> dict[int, Mount]:
-        return {mount.mnt_id: mount for mount in read_mountinfo(os.getpid())}
+    def _mounts(self) -> dict[int, bytes]:
+        return mount_lines(os.getpid())
+
+    def _mount(self, mnt_id: int) -> Mount | None:
+        """A mount of the engine's mount namespace; None for one that has no place in its tree of mounts."""
+        if mnt_id not in self._parsed:
+            line = self._mounts.get(mnt_id)
+            self._parsed[mnt_id] = parse_mount(line) if line else None
+        return self._parsed[mnt_id]
 
     def file_system(self, mnt_id: int) -> str:
         """The type of a mount's file system: "ext4"; empty for a mount that has no place in the tree of mounts."""
-        mount = self._mounts.get(mnt_id)
+        mount = self._mount(mnt_id)
         return mount.fstype if mount else ""
 
     def place(self, target: Target) -> Place:
@@ -104,10 +106,11 @@ class DumpedRemaps:
         # " (deleted)" may be the kernel's remark or the end of a name: only the file itself can tell.
         if target.stat.st_nlink and leads_to(target.link, target.stat):
             return Place(target.link)
-        if target.mnt_id not in self._mounts:
+        mount = self._mount(target.mnt_id)
+        if mount is None:
             raise Unreachable("it lies on a mount that is not in the engine's mount namespace")
         if file_system_type(target.fd) == _PROC_SUPER_MAGIC:
-            return self._find_in_proc(target)
+            return self._find_in_proc(target, mount.mountpoint)
         if not target.link.endswith(DELETED):
             raise Unreachable("another mount hides it, or its file system does not show it")
         name = target.link.removesuffix(DELETED)
@@ -116,9 +119,8 @@ class DumpedRemaps:
         self._check_not_hidden(name, target.mnt_id)
         return Place(name, LINKED if target.stat.st_nlink and not stat.S_ISDIR(target.stat.st_mode) else GHOST)
 
-    def _find_in_proc(self, target: Target) -> Place:
+    def _find_in_proc(self, target: Target, mountpoint: str) -> Place:
         name = target.link.removesuffix(DELETED)
-        mountpoint = self._mounts[target.mnt_id].mountpoint
         inside = name.removeprefix(mountpoint.rstrip("/") + "/")
         pid = inside.partition("/")[0]
         if not pid.isdecimal() or not target.link.startswith(mountpoint):
@@ -137,7 +139,7 @@ class DumpedRemaps:
             except OSError:
                 directory = os.path.dirname(directory)
         try:
-            if mnt_id_of(fd) != mnt_id:
+            if mount_id(fd) != mnt_id:
                 raise Unreachable("it has been deleted, and another mount hides the directory it was in")
         finally:
             os.close(fd)

@@ -27,6 +27,7 @@ from engine.kernel.libc import NR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeGuard
 
 RECORD = struct.Struct("<II7Q")
 RECORD_SIZE = 64
@@ -36,6 +37,8 @@ _RESULT_OFFSET = 56
 _ARGS_OFFSET = 8
 _ALIGN = 16
 _MASK64 = (1 << 64) - 1
+_NOTHING = (0,) * 7
+"""What stands in a record for arguments that a call does not have, and for the result."""
 INT32 = 0xFFFFFFFF
 
 
@@ -94,6 +97,12 @@ class Call:
 
 
 Argument = int | Buffer | Address | Call
+_PLAIN = (int, Buffer)
+
+
+def _is_dynamic(arg: Argument) -> TypeGuard[Call | Address]:
+    """Whether an argument is known only when the tape runs."""
+    return isinstance(arg, Call) or (isinstance(arg, Address) and arg.word)
 
 
 class TapeError(OSError):
@@ -156,7 +165,7 @@ class Tape:
 
     def call(self, name: str, *args: Argument, may_fail: bool = False) -> Call:
         """Add a system call. An argument that is an earlier Call stands for its result."""
-        dynamic = [(n, a) for n, a in enumerate(args) if isinstance(a, Call) or (isinstance(a, Address) and a.word)]
+        dynamic = [(n, a) for n, a in enumerate(args) if not isinstance(a, _PLAIN) and _is_dynamic(a)]
         index = len(self._records) + len(dynamic)
         self._records += [_Copy(source, index, position) for position, source in dynamic]
         record = Call(index, name, NR[name], MAY_FAIL if may_fail else 0, args)
@@ -173,17 +182,17 @@ class Tape:
         """The tape as it stands at address `base`. final: flags of the last record, LAST or HOME."""
         data = base + len(self._records) * RECORD_SIZE
         out = bytearray(self.size)
+        last = len(self._records) - 1
         for number, record in enumerate(self._records):
-            fields: tuple[int, ...]
-            flags = final if number == len(self._records) - 1 else 0
-            if isinstance(record, _Copy):
+            flags = final if number == last else 0
+            if isinstance(record, Call):
+                values = [arg & _MASK64 if isinstance(arg, int) else self._value(arg, data) for arg in record.args]
+                fields = (record.nr, record.flags | flags, *values, *_NOTHING[len(values) :])
+            else:
                 source = self._address(record.source, base, data)
                 mask = record.source.mask if isinstance(record.source, Address) else _MASK64
-                fields = (0, COPY | flags, source, record.destination(base), mask, 0, 0, 0)
-            else:
-                values = [self._value(arg, data) for arg in record.args]
-                fields = (record.nr, record.flags | flags, *values, *(0,) * (6 - len(values)))
-            RECORD.pack_into(out, number * RECORD_SIZE, *fields, 0)
+                fields = (0, COPY | flags, source, record.destination(base), mask, *_NOTHING[3:])
+            RECORD.pack_into(out, number * RECORD_SIZE, *fields)
         start = len(self._records) * RECORD_SIZE
         for buffer in self._buffers:
             out[start + buffer.offset : start + buffer.offset + buffer.size] = buffer.content

@@ -75,7 +75,32 @@ def test_the_file_appears_with_the_first_entry(images: ImageDir) -> None:
         assert not images.exists("PSTREE")
         writer.put(_task(1))
         assert images.exists("PSTREE")
-        assert writer.created
+
+
+def test_images_held_back(images: ImageDir, tmp_path: Path) -> None:
+    """They come in order, the one whose file is needed before."""
+    images.write("STATS", message("stats_entry")(), "dump")
+    images.hold_back()
+    images.write("STATS", [], "dump")
+    images.write("PSTREE", [_task(1)])
+    images.write("UTSNS", _utsns("h"), 11)
+    images.write("FILES", [])
+    with images.writer("IPTABLES", 10) as writer:
+        os.write(writer.file.fileno(), b"rules")
+    assert [path.name for path in tmp_path.iterdir()] == [writer.kind.file_name(10)]
+    images.settle()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["iptables-10.img", "pstree.img", "utsns-11.img"]
+    assert [*images.read("PSTREE")] == [_task(1)]
+
+
+def test_an_image_held_back_that_cannot_be_written(images: ImageDir, tmp_path: Path) -> None:
+    images.hold_back()
+    images.write("PSTREE", [_task(1)])
+    images.write("UTSNS", _utsns("h"), 11)
+    (tmp_path / "pstree.img").mkdir()
+    with pytest.raises(CrError, match=r"pstree\.img cannot be created: File exists"):
+        images.settle()
+    assert not images.exists("UTSNS", 11)
 
 
 def test_asking_for_the_file_creates_it(images: ImageDir) -> None:
