@@ -77,7 +77,7 @@ def collect_ids(ctx: DumpContext) -> dict[int, Message]:
                 ctx.problems.add(f"shares {what[field]} with another task of the tree", task.pid, "wait for its exec")
         for name, inode in namespace_ids(task.pid).items():
             if inode != host[name]:
-                problem = f"is in a {name} namespace of its own, which can't be dumped"
+                problem = f"has its own {name} namespace, which can't be dumped"
                 ctx.problems.add(problem, task.pid, "start it in the engine's namespaces")
             setattr(ids, f"{name}_ns_id", _NAMESPACES.index(name) + 1)
         result[task.pid] = ids

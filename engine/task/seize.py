@@ -184,7 +184,7 @@ class FrozenTree:
     @staticmethod
     def _why_not(task: Task, tid: int) -> str:
         if read_stat(task.pid, tid).flags & _PF_KTHREAD:
-            return f"task {task.pid}: is a thread of the kernel, which can't be dumped (name a process)"
+            raise CrError(f"task {task.pid}: is a thread of the kernel, which can't be dumped (name a process)")
         with open(f"/proc/{task.pid}/task/{tid}/status") as status:
             tracer = next(line.split()[1] for line in status if line.startswith("TracerPid:"))
         if tracer != "0":

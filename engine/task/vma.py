@@ -122,7 +122,7 @@ def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where
         entry.flags |= MAP_ANONYMOUS
     elif vma.name.startswith("/SYSV"):
         what = f"{where}: System V shared memory needs its IPC namespace dumped, which can't be done"
-        ctx.problems.add(what, task.pid, "detach it (shmdt)")
+        ctx.problems.add(what, task.pid, "detach it before the dump")
     elif stat.S_ISCHR(info.st_mode) and info.st_rdev == _DEV_ZERO and not vma.shared:
         entry.status = REGULAR | ANON_PRIVATE
         entry.flags |= MAP_ANONYMOUS

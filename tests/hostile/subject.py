@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
+from tests.harm.subject import look, wait_until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 PLAIN = r"""
@@ -109,32 +109,55 @@ for _ in range(2):
 os.mkdir("ready")
 while True: time.sleep(60)
 """
-_SECONDS = 20
-
-
-def wait_until(true: Callable[[], object], what: str, explain: Callable[[], str] = str) -> None:
-    """Wait for a condition, or fail saying what did not come true, and why."""
-    deadline = time.monotonic() + _SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"not within {_SECONDS} s: {what}\n{explain()}"
-        time.sleep(0.0005)
-
 
 class Subject:
-    """A running tree whose current directory is `place`, which must be empty. Leader of a session of its own."""
+    """A running tree whose current directory is `place`, which must be empty.
 
-    def __init__(self, place: Path, program: str = RICH) -> None:
+    program      makes the directory `ready` when it is. Its tasks all sleep for short times
+    arguments    of the program
+    own_session  whether it leads a session
+    """
+
+    def __init__(self, place: Path, program: str = RICH, *arguments: str, own_session: bool = True) -> None:
         self.place = place
         with open(place / "output", "w") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", program],
-                cwd=place, start_new_session=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                [sys.executable, "-I", "-S", "-c", program, *arguments],
+                cwd=place, start_new_session=own_session, close_fds=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         wait_until(lambda: (place / "ready").exists() or self.process.poll() is not None, "the subject is ready")
         assert self.process.poll() is None, (place / "output").read_text()
         self.pid = self.process.pid
         with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
             self.pids = [self.pid, *map(int, children.read().split())]
+
+    def remember(self) -> None:
+        """Let every thread come to where it sleeps and wakes, and note what the tasks have then."""
+        self._wait_for_wakes(3)
+        self.before = look(self.pids)
+
+    def check_unharmed(self) -> None:
+        """Every thread goes on sleeping and waking, and has what it had."""
+        self._wait_for_wakes(1)
+        wait_until(lambda: look(self.pids) == self.before, "the tasks are as before", self._difference)
+
+    def _wait_for_wakes(self, count: int) -> None:
+        start = self._wakes()
+        wait_until(
+            lambda: all(now >= then + count for now, then in zip(self._wakes(), start, strict=True)), "all threads go on"
+        )
+
+    def _difference(self) -> str:
+        return f"before: {self.before}\nnow: {look(self.pids)}"
+
+    def _wakes(self) -> list[int]:
+        """How often each thread has gone to sleep of its own accord."""
+        counts = []
+        for pid in self.pids:
+            for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+                with open(f"/proc/{pid}/task/{tid}/status") as status:
+                    counts += [int(line.split()[1]) for line in status if line.startswith("voluntary")]
+        return counts
 
     def end(self) -> None:
         for pid in self.pids:
