@@ -46,6 +46,9 @@ int main(int argc, char **argv)
 	check(fired(epoll) == 0, "the spent watch fired when something happened");
 	watch(epoll, EPOLL_CTL_MOD, readable, EPOLLIN);
 	check(fired(epoll) == EPOLLIN && fired(epoll) == 0, "the watch must fire once when it is armed again");
+	uint64_t count;
+	ok(read(readable, &count, sizeof(count)));
+	check(count == 2, "the eventfd counts %llu", (unsigned long long)count);
 	watch(epoll_of_writable, EPOLL_CTL_MOD, writable, EPOLLOUT | EPOLLET);
 	check(fired(epoll_of_writable) == EPOLLOUT, "the edge-triggered watch must fire when it is armed again");
 	return test_pass();

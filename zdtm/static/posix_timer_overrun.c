@@ -34,6 +34,7 @@ int main(int argc, char **argv)
 {
 	const struct itimerspec every = { { 0, MILLISECOND }, { 0, MILLISECOND } }, never = { 0 };
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGNO };
+	const struct timespec limit = { 10, 0 };
 	siginfo_t info;
 	sigset_t set;
 	int id;
@@ -51,7 +52,7 @@ int main(int argc, char **argv)
 	/* Two signals at least: the one that was sent before the dump, and one that the restored timer sends. */
 	int overrun = 0;
 	for (int i = 0; i < 2; i++) {
-		ok(sigwaitinfo(&set, &info));
+		check(sigtimedwait(&set, &info, &limit) > 0, "the timer sends no signal");
 		check(info.si_code == SI_TIMER && info.si_timerid == id, "code %d, timer %d", info.si_code, info.si_timerid);
 		check(info.si_value.sival_ptr == &info, "value %p", info.si_value.sival_ptr);
 		overrun += info.si_overrun;

@@ -1,5 +1,6 @@
 /*
- * Each thread blocks signals of its own, and has another string behind one pthread key.
+ * Each thread blocks signals of its own, and has another string behind one pthread key; so does the only thread of a
+ * child.
  *
  * states: threads/per-thread-signal-mask-tls
  * flavours: h
@@ -53,11 +54,16 @@ int main(int argc, char **argv)
 	test_init(argc, argv);
 	gate_make(&gate);
 	pthread_key_create(&key, NULL);
+	pid_t pid = ok(fork());
+	if (pid == 0) {
+		thread((void *)&signals[1]);
+		_exit(0);
+	}
 	test_block_term();
 	for (int i = 0; i < THREADS; i++)
 		check(!pthread_create(&threads[i], NULL, thread, (void *)&signals[i]), "pthread_create failed");
 	test_unblock_term();
-	gate_expect(&gate, THREADS);
+	gate_expect(&gate, THREADS + 1);
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
 	test_ready();
 	pthread_sigmask(SIG_SETMASK, NULL, &now);
@@ -66,5 +72,7 @@ int main(int argc, char **argv)
 	gate_open(&gate);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
+	int status = test_reap(pid);
+	check(status == 0, "status of the child: %#x", status);
 	return test_pass();
 }
