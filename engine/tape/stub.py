@@ -7,6 +7,7 @@ which its children inherit: when the engine dies, so does everything half-restor
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import struct
@@ -271,6 +272,6 @@ def _clone3_root(pid: int, flags: int, program: int, channel: int, number: int, 
 
 
 def _cannot_make(tid: int, error: OSError) -> CrError:
-    if isinstance(error, FileExistsError):
+    if error.errno == errno.EEXIST:
         return CrError(f"task {tid}: its pid is in use (end the process that has it)", cr_errno=17)
     return CrError(f"task {tid}: clone3: {os.strerror(error.errno or 0)}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import time
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import pytest

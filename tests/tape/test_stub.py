@@ -128,7 +128,7 @@ def test_tape_that_is_too_long(pids: list[int]) -> None:
     tape = Tape()
     tape.buffer(stub.arena_size)
     tape.call("getpid")
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(CrError, match="bytes of state at once"):
         stub.run(tape)
 
 
