@@ -209,7 +209,7 @@ class Run:
 
     def first_picture(self) -> Picture:
         """Of the tree as it stands before the first dump."""
-        with self._timed("oracle"), _told_by_oracle():
+        with self._timed("oracle"), self._told_by_oracle():
             if "memory" not in self.kinds:
                 return take(self.root, self.kinds)
             # READY is said a moment before the program is in the call that it waits in.
@@ -218,7 +218,7 @@ class Run:
 
     def compare(self, before: Picture, when: str) -> None:
         """The tree must look as it did. when: "after the restore"."""
-        with self._timed("oracle"), _told_by_oracle():
+        with self._timed("oracle"), self._told_by_oracle():
             after = take(self.root, self.kinds, before=before)
             found = differences(before, after, self.kinds)
         if found:
@@ -232,6 +232,17 @@ class Run:
             found = host.leftovers(self._host, self.item.directory, self.work, self.temporary)
         if found:
             raise Bad("host", "left behind\n" + "\n".join(f"  {line}" for line in found))
+
+    @contextmanager
+    def _told_by_oracle(self) -> Iterator[None]:
+        try:
+            yield
+        except TimeoutError as problem:
+            raise Bad("oracle", str(problem)) from problem
+        except (FileNotFoundError, ProcessLookupError) as problem:
+            if self.init.has_died(self.root):
+                raise Bad("program", f"died: {died_how(self.init.statuses[self.root])}") from problem
+            raise Bad("oracle", f"the tree changed while it was looked at: {problem}") from problem
 
     # The work directory.
 
@@ -284,13 +295,3 @@ class Run:
             yield
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - start
-
-
-@contextmanager
-def _told_by_oracle() -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError as problem:
-        raise Bad("oracle", str(problem)) from problem
-    except (FileNotFoundError, ProcessLookupError) as problem:
-        raise Bad("oracle", f"the tree changed while it was looked at: {problem}") from problem
