@@ -58,15 +58,15 @@ def dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     load_ahead()
     scripts = ActionScripts(opts)
     stats = DumpStats()
-    with ImageDir(opts.images_dir_fd) as images:
-        if not scripts.run("pre-dump"):
-            raise CrError("the pre-dump script failed, nothing has been dumped")
-        images.hold_back()
-        log.info(f"Freezing the tree of task {root_pid}")
-        tree = FrozenTree(root_pid, opts.timeout)
-        with stats.timing("freezing_time"):
-            frozen = tree.__enter__()
-        with ExitStack() as undo:
+    with ExitStack() as undo:
+        with ImageDir(opts.images_dir_fd) as images:
+            if not scripts.run("pre-dump"):
+                raise CrError("the pre-dump script failed, nothing has been dumped")
+            images.hold_back()
+            log.info(f"Freezing the tree of task {root_pid}")
+            tree = FrozenTree(root_pid, opts.timeout)
+            with stats.timing("freezing_time"):
+                frozen = tree.__enter__()
             with frozen, stats.timing("frozen_time"):
                 ctx = DumpContext(opts, images, frozen.root, stats)
                 undo.callback(ctx.undo)
@@ -77,8 +77,8 @@ def dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                     commit()
                     _end(frozen, opts)
             images.settle()
-            undo.pop_all()
-        stats.write(opts)
+            stats.write(opts)
+        undo.pop_all()
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
     return status
 
@@ -137,6 +137,8 @@ def _dump(ctx: DumpContext) -> None:
     if ctx.problems:
         _find_more(ctx, living, mms)
     ctx.problems.raise_if_any("dump")
+    ctx.images.renew()
+    ctx.on_failure(ctx.images.discard)
     for task in living:
         mm.describe_files(ctx, task, mms[task.pid])
     fs_entries = {task.pid: fs.collect(ctx, task) for task in living}
