@@ -1,7 +1,7 @@
 """What a unix socket remembers of a peer that is gone: its name, the process and user that it was, and that it was
 closed before it had read everything.
 
-states: unix-sockets/half-closed-pair-with-data unix-sockets/so-peercred
+states: unix-sockets/half-closed-pair-with-data, unix-sockets/so-peercred
 flavours: h
 needs: root
 """
