@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine import cpuinfo, log
 from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
-from engine.errors import CrError
+from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
 from engine.kernel.proc_maps import PROT_EXEC
 from engine.objects.table import DumpedTables
@@ -55,29 +55,36 @@ _POST_DUMP_FAILED = 255
 
 def dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     """Dump the tree below root_pid. commit: see engine/worker.py. Returns the exit status; raises CrError."""
+    try:
+        return _dump_tree(opts, root_pid, commit)
+    except OSError as error:
+        what = f"the tree of task {root_pid} can't be dumped: {text_of(error)}"
+        raise CrError(what).with_traceback(error.__traceback__) from error
+
+
+def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     load_ahead()
     scripts = ActionScripts(opts)
     stats = DumpStats()
-    with ExitStack() as undo:
-        with ImageDir(opts.images_dir_fd) as images:
-            if not scripts.run("pre-dump"):
-                raise CrError("the pre-dump script failed, nothing has been dumped")
-            images.hold_back()
-            log.info(f"Freezing the tree of task {root_pid}")
-            tree = FrozenTree(root_pid, opts.timeout)
-            with stats.timing("freezing_time"):
-                frozen = tree.__enter__()
-            with frozen, stats.timing("frozen_time"):
-                ctx = DumpContext(opts, images, frozen.root, stats)
-                undo.callback(ctx.undo)
-                _dump(ctx)
-                status = _conclude(ctx, scripts)
-                if not status and not opts.leave_running:
-                    undo.pop_all()
-                    commit()
-                    _end(frozen, opts)
-            images.settle()
-            stats.write(opts)
+    with ImageDir(opts.images_dir_fd) as images, ExitStack() as undo:
+        if not scripts.run("pre-dump"):
+            raise CrError("the pre-dump script failed, nothing has been dumped")
+        images.hold_back()
+        log.info(f"Freezing the tree of task {root_pid}")
+        tree = FrozenTree(root_pid, opts.timeout)
+        with stats.timing("freezing_time"):
+            frozen = tree.__enter__()
+        with frozen, stats.timing("frozen_time"):
+            ctx = DumpContext(opts, images, frozen.root, stats)
+            undo.callback(ctx.undo)
+            _dump(ctx)
+            status = _conclude(ctx, scripts)
+            if not status and not opts.leave_running:
+                undo.pop_all()
+                commit()
+                _end(frozen, opts)
+        images.settle()
+        stats.write(opts)
         undo.pop_all()
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
     return status

@@ -6,6 +6,17 @@ catches it and raises a CrError whose message names object, task and remedy.
 
 from __future__ import annotations
 
+import errno
+import os
+
+_REMEDIES = {
+    errno.EMFILE: "raise RLIMIT_NOFILE",
+    errno.ENFILE: "raise /proc/sys/fs/file-max",
+    errno.ENOSPC: "make room",
+    errno.ENOMEM: "is there enough memory?",
+}
+
+
 
 class CrError(Exception):
     """One thing that went wrong, said in one sentence.
@@ -24,6 +35,13 @@ class CrError(Exception):
     def reasons(self) -> list[str]:
         """The lines to log, one for each reason."""
         return [self.message]
+
+
+def text_of(error: OSError) -> str:
+    """What a system call's error says, in a sentence of ours: which file or call, why, and what helps."""
+    what = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    remedy = f" ({_REMEDIES[error.errno]})" if error.errno in _REMEDIES else ""
+    return f"{what}{error.strerror or error}{remedy}"
 
 
 class Refused(CrError):

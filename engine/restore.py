@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import cpuinfo, log, worker
 from engine.action_scripts import ActionScripts
-from engine.errors import CrError
+from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
 from engine.kernel import ptrace
 from engine.objects import table
@@ -66,7 +66,6 @@ def _restore(opts: Options, commit: Callable[[], None]) -> int:
     try:
         with stats.timing("restore_time"):
             restore.build(stats)
-        restore.write_pidfile()
         stats.write(opts)
     except BaseException:
         restore.destroy()
@@ -102,6 +101,7 @@ class Restore:
                 self.make(stats)
                 self.scripts.run("pre-resume", init_pid=self.root.pid)
                 self._attempt("COMPLETE", self._arm)
+                self._attempt("COMPLETE", self._write_pidfile)
                 self._attempt("COMPLETE", self.ctx.succeeded)
             finally:
                 for space in self.spaces.values():
@@ -116,6 +116,7 @@ class Restore:
         What can't be read is not checked further, all else is.
         """
         problems = self.ctx.problems
+        self._check_options()
         self._read()
         tree_is_whole = not problems
         self._check_pids()
@@ -128,8 +129,27 @@ class Restore:
                 self._plan()
         problems.raise_if_any("restore")
 
+    def _check_options(self) -> None:
+        """What the user has named must be there, or must not."""
+        opts, problems = self.opts, self.ctx.problems
+        if opts.pidfile and os.path.lexists(opts.pidfile):
+            problems.add(f"pid file {opts.pidfile} exists", remedy="remove it, or name another one")
+        elif opts.pidfile and not os.path.isdir(os.path.dirname(opts.pidfile) or "."):
+            problems.add(f"pid file {opts.pidfile}: No such file or directory", remedy="make the directory")
+        for number, key in opts.inherit_fd:
+            try:
+                os.fstat(number)
+            except OSError as error:
+                problems.add(f"--inherit-fd fd[{number}]:{key}: {error.strerror}", remedy="open it for the engine")
+        if opts.exec_cmd:
+            import shutil
+
+            if shutil.which(opts.exec_cmd[0]) is None:
+                problems.add(f"--exec-cmd {opts.exec_cmd[0]}: No such file or directory")
+
     def _read(self) -> None:
         ctx = self.ctx
+        os.close(ctx.images.open("INVENTORY"))
         with ctx.problems:
             self._check_inventory(ctx.images.read_one("INVENTORY"))
         with ctx.problems:
@@ -208,10 +228,10 @@ class Restore:
         """The kernel is the last judge of what images ask for: whatever it refuses is an error of theirs."""
         try:
             work()
-        except TapeError as error:
-            raise CrError(f"task {error.tid}: {error.strerror}, at stage {name} ({_REFUSED})") from error
         except OSError as error:
-            raise CrError(f"{error}, at stage {name} ({_REFUSED})") from error
+            task = f"task {error.tid}: " if isinstance(error, TapeError) else ""
+            what = f"{task}{text_of(error)}, at stage {name} ({_REFUSED})"
+            raise CrError(what).with_traceback(error.__traceback__) from error
 
     def _make_root(self) -> None:
         """The first stub, empty but for its code, its tapes and the parked vDSO."""
@@ -371,14 +391,11 @@ class Restore:
                 if ptrace.Status(status).dead:
                     left.discard(pid)
 
-    def write_pidfile(self) -> None:
+    def _write_pidfile(self) -> None:
         """--pidfile: must not exist yet."""
         if not self.opts.pidfile:
             return
-        try:
-            fd = os.open(self.opts.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileExistsError:
-            raise CrError(f"pid file {self.opts.pidfile} exists (remove it, or name another one)") from None
+        fd = os.open(self.opts.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.pidfile = self.opts.pidfile
         os.write(fd, str(self.root.pid).encode())
         os.close(fd)

@@ -44,6 +44,7 @@ class ImageDir:
         except OSError as error:
             raise CrError(f"images directory {self.name} cannot be opened: {error.strerror}") from error
         self._names: set[str] | None = None
+        self._written: set[str] = set()
         self._held: list[ImageWriter] | None = None
 
     def __enter__(self) -> Self:
@@ -113,7 +114,25 @@ class ImageDir:
         if name in self._names:
             writer.remove_stale()
         self._names.add(name)
+        self._written.add(name)
         return writer
+
+    def renew(self) -> None:
+        """A new set is going to be written. An old one that is there is none from now on: without an inventory."""
+        try:
+            self.remove("INVENTORY")
+        except OSError as error:
+            raise CrError(f"{self.path('INVENTORY')} is in the way and cannot be removed: {error.strerror}") from error
+
+    def discard(self) -> None:
+        """The new set is not to be: remove what has been written of it."""
+        self._held = None
+        for name in self._written:
+            try:
+                os.unlink(name, dir_fd=self.fd)
+            except OSError:
+                continue  # never came to be
+        self._written.clear()
 
     def hold_back(self) -> None:
         """Keep complete images in memory from now on, up to settle(): files cost time that a frozen tree has not. Large

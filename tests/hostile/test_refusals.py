@@ -102,7 +102,7 @@ def _refused(place: Path, program: str, *arguments: str, own_session: bool = Tru
 
 def _dump(place: Path, subject: Subject, *options: str) -> list[str]:
     words = ["dump", "-t", str(subject.pid), "-D", str(place / "images"), "-v2", *options]
-    outcome = ward.command(place / "dump.log", *words)
+    outcome = ward.command(*words)
     assert outcome.status == 1, outcome.log
     assert "internal error" not in outcome.log
     assert "Traceback" not in outcome.log
@@ -215,7 +215,7 @@ def _nobody(place: Path) -> str:
         (-1, "-1"),
         (1, r"task 1: this engine is in its tree \(start"),
     ):
-        outcome = ward.command(place / "dump.log", "dump", "-t", str(pid), "-D", str(place / "images"), "-v2")
+        outcome = ward.command("dump", "-t", str(pid), "-D", str(place / "images"), "-v2")
         assert outcome.status == 1, outcome.log
         (reason,) = errors_of(outcome.log)
         assert re.search(pattern, reason), reason
@@ -234,7 +234,7 @@ def test_kernel_thread(tmp_path: Path) -> None:
         pytest.skip("no thread of the kernel is to be seen from this pid namespace")
     (tmp_path / "images").mkdir()
     words = ["dump", "-t", str(min(threads)), "-D", str(tmp_path / "images"), "-v2"]
-    outcome = ward.command(tmp_path / "dump.log", *words, watched=False)
+    outcome = ward.command(*words, watched=False)
     assert outcome.status == 1
     (reason,) = errors_of(outcome.log)
     assert re.match(rf"task {min(threads)}: is a thread of the kernel.*\(name a process\)", reason), reason

@@ -44,7 +44,7 @@ class Trials:
             (place / name).mkdir()
         subject = Subject(place / "files" / "subject", program)
         words = ["dump", "-t", str(subject.pid), "-D", str(place / "whole"), "-v4", "--link-remap", "--file-locks"]
-        outcome = ward.command(place / "dump.log", *words)
+        outcome = ward.command(*words)
         assert outcome.status == 0, outcome.log
         self.pids = subject.pids
         ward.end(subject.pids)
@@ -68,7 +68,7 @@ class Trials:
             elif content is not None:
                 os.symlink(content, tried / name)
         words = ["restore", "-D", str(tried), "-W", str(self.place / "tried"), "-d", "-s", "-v2", "--file-locks"]
-        return ward.command(self.place / "restore.log", *words, *options)
+        return ward.command(*words, *options)
 
     def problem(self, damage: Damage) -> str | None:
         """What was not right about a restore; None: it has succeeded, or failed as it should."""

@@ -7,6 +7,7 @@ leaves behind becomes pid 1's child, so that nothing gets lost.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import select
@@ -18,17 +19,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 import engine.cli
+from engine.kernel.libc import NR, syscall
 from zdtm.harness.init import others
 from zdtm.harness.sandbox import Result, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 _MEMORY = 1 << 30
 _PATIENCE = 20
+_LONGEST_LOG = 1 << 20
 _DYING = 1
-_MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 0x1000
+MS_RDONLY, _MS_REMOUNT, _MS_BIND = 1, 32, 0x1000
 
 
 def inside(tmp_path: Path, work: Callable[[Path], str], deadline: float = 300) -> None:
@@ -38,9 +41,9 @@ def inside(tmp_path: Path, work: Callable[[Path], str], deadline: float = 300) -
     def be_init() -> Result:
         place = tmp_path / "ward"
         place.mkdir()
-        _mount(str(tmp_path), tmp_path, "", _MS_BIND)
-        _mount("tmpfs", place, "tmpfs", 0)
-        _mount("none", "/", "", _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
+        mount(str(tmp_path), tmp_path, "", _MS_BIND)
+        mount("tmpfs", place, "tmpfs", 0)
+        mount("none", "/", "", _MS_REMOUNT | _MS_BIND | MS_RDONLY)
         return Result("passed", text=work(place))
 
     result = run(be_init, tmp_path, deadline)
@@ -48,10 +51,32 @@ def inside(tmp_path: Path, work: Callable[[Path], str], deadline: float = 300) -
         pytest.fail(result.text, pytrace=False)
 
 
-def _mount(source: str, target: object, kind: str, flags: int) -> None:
-    from engine.kernel.libc import NR, syscall
+def mount(source: str, target: object, kind: str, flags: int, options: str = "") -> None:
+    """mount(2)."""
+    words = (_c_string(word) for word in (source, str(target), kind))
+    syscall(NR["mount"], *words, flags, _c_string(options))
 
-    syscall(NR["mount"], source.encode() + b"\0", os.fsencode(str(target)) + b"\0", kind.encode() + b"\0", flags, None)
+
+def unmount(target: object) -> None:
+    """umount2(2)."""
+    syscall(NR["umount2"], _c_string(str(target)), 0)
+
+
+def _c_string(text: str) -> bytes:
+    return os.fsencode(text) + b"\0"
+
+
+@contextlib.contextmanager
+def limited(limit: int, value: int) -> Iterator[None]:
+    """Have engines run with a resource limit of this value."""
+    _limits[limit] = value
+    try:
+        yield
+    finally:
+        del _limits[limit]
+
+
+_limits: dict[int, int] = {}
 
 
 class Outcome(NamedTuple):
@@ -69,7 +94,6 @@ def warm_up() -> None:
     import engine.restore  # noqa: F401
     from engine.images.magic import KINDS
     from engine.images.schema import columns, message
-    from engine.kernel.libc import NR, syscall
 
     for kind in KINDS.values():
         for name in kind.messages:
@@ -78,35 +102,39 @@ def warm_up() -> None:
     syscall(NR["getpid"])
 
 
-def command(log: Path, *words: str, watched: bool = True) -> Outcome:
-    """Run `crucible WORDS` with its log, and all it says, in a file. Memory is limited.
+def command(*words: str, watched: bool = True) -> Outcome:
+    """Run `crucible WORDS`. Memory is limited.
 
     watched: look for processes that are left. Only in a ward, where there are no others
     """
-    log.unlink(missing_ok=True)
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, _LONGEST_LOG)
+    os.set_blocking(write_end, False)
     start = time.monotonic()
     before = set(others()) if watched else set()
     child = os.fork()
     if not child:
         status = 70
         with contextlib.suppress(BaseException):
-            _be_engine(log)
+            _be_engine(write_end)
             status = engine.cli.main(["crucible", *words])
         os._exit(status)
     status = _await(child)
-    text = log.read_text(errors="replace")
+    os.close(write_end)
+    with open(read_end, "rb") as output:
+        os.set_blocking(read_end, False)
+        text = (output.read() or b"").decode(errors="replace")
     if status and watched:
         _settle(before)
     return Outcome(status, text, _others_but(before) if watched else [], time.monotonic() - start)
 
 
-def _be_engine(log: Path) -> None:
-    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+def _be_engine(output: int) -> None:
     for number in (1, 2):
         os.dup2(output, number)
-    os.close(output)
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, hard))
+    os.closerange(3, 1024)
+    for limit, value in {resource.RLIMIT_AS: _MEMORY, **_limits}.items():
+        resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
 
 
 def _await(child: int) -> int | None:
