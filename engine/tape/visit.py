@@ -131,7 +131,7 @@ class Visit:
     def _own_registers(self) -> dict[str, int]:
         """The thread's registers, moved to the abort handler if it is in a restartable sequence."""
         registers: dict[str, int] = self.arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS))
-        ip = self.arch.instruction_pointer(registers)
+        ip = self.arch.instruction_pointer(self.arch.for_home(registers))
         abort = rseq.abort_address(self.thread, self.memory, ip)
         if abort is None:
             return registers

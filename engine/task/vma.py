@@ -118,6 +118,7 @@ def _classify(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
 def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where: str) -> None:
     info = stat_map_file(task.pid, vma)
     if vma.name.startswith("/[aio]"):
+        ctx.problems.add(f"{where}: a kernel aio context can't be dumped", task.pid, "have it destroyed (io_destroy)")
         entry.status = AIORING
         entry.flags |= MAP_ANONYMOUS
     elif vma.name.startswith("/SYSV"):

@@ -3,6 +3,7 @@
  *
  * states: event-fds-and-aio/kernel-aio-ring-indices
  * flavours: h
+ * expect: refuse (?i)aio context
  * needs: feature aio_remap
  */
 #include "zdtmtst.h"

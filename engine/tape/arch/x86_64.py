@@ -98,8 +98,8 @@ def instruction_pointer(registers: Registers) -> int:
 
 
 def moved_to(registers: Registers, ip: int) -> Registers:
-    """The same registers at another instruction."""
-    return dict(registers, ip=ip)
+    """The same registers at another instruction, where no system call is left to be restarted."""
+    return dict(registers, ip=ip, orig_ax=_MAX)
 
 
 def calling(registers: Registers, ip: int, nr: int, *args: int) -> Registers:
