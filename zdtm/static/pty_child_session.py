@@ -2,6 +2,7 @@
 
 states: tty-and-pty/controlling-tty-of-child-session
 flavours: h
+expect: refuse (?i)character device|terminal
 """
 
 import os

@@ -2,6 +2,7 @@
 
 states: tty-and-pty/master-shared-by-fork
 flavours: h
+expect: refuse (?i)character device|terminal
 """
 
 import os

@@ -2,6 +2,7 @@
 
 states: tty-and-pty/slave-without-master-hung-up
 flavours: h
+expect: refuse (?i)character device|terminal
 """
 
 import os

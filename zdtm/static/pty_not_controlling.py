@@ -2,6 +2,7 @@
 
 states: tty-and-pty/non-controlling-pts
 flavours: h
+expect: refuse (?i)character device|terminal
 """
 
 import errno

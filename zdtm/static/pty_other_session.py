@@ -2,6 +2,7 @@
 
 states: tty-and-pty/ctty-whose-fd-sits-in-another-session
 flavours: h
+expect: refuse (?i)character device|terminal
 """
 
 import os

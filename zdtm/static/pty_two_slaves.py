@@ -2,6 +2,7 @@
 
 states: tty-and-pty/two-slaves-of-one-master
 flavours: h
+expect: refuse (?i)character device|terminal
 needs: root
 """
 
