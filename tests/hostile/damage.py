@@ -1,8 +1,9 @@
-"""What can be wrong with images. Every damage is a change of one or more files of a set, given as all their bytes.
+"""What can be wrong with images.
 
-    truncated, replaced   a file that ends early; is gone, empty, of another kind, a symlink
+    truncated, replaced   a file that ends early; is gone, of another kind, a symlink
     flipped               a bit of a file is another one
-    lies                  a field of a message says something else, and all else is as it was
+    lies                  a field of a message says something else, and all else is as it was. Several lies can be told
+                          at once: see told()
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import copy
 import random
 import re
+from functools import partial
+from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.images import magic
@@ -18,13 +21,14 @@ from engine.images.schema import message
 from tests.hostile.trial import Damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     Images = dict[str, bytes]
 
 _EVERY_BYTE = 48
 _SOME = 12
 _FLIPS = 12
+_MANY, _VERY_MANY = 1000, 70000
 
 
 def truncated(images: Images) -> Iterator[Damage]:
@@ -65,7 +69,6 @@ def flipped(images: Images) -> Iterator[Damage]:
 class Image(NamedTuple):
     """A decoded file: its messages, and the bytes that follow each."""
 
-    name: str
     kind: magic.Kind
     entries: list[Any]
     payloads: list[bytes]
@@ -84,15 +87,15 @@ def decode(name: str, content: bytes) -> Image | None:
     for kind in KINDS.values():
         pattern = re.escape(kind.pattern).replace("%u", r"\d+").replace("%x", "[0-9a-f]+")
         if kind.status == magic.CURRENT and kind.messages and re.fullmatch(pattern, name):
-            return _decode(name, kind, content)
+            return _decode(kind, content)
     return None
 
 
 _PAYLOAD_FIELDS = {"PIPES_DATA": "bytes", "FIFO_DATA": "bytes", "SK_QUEUES": "length"}
 
 
-def _decode(name: str, kind: magic.Kind, content: bytes) -> Image:
-    image = Image(name, kind, [], [])
+def _decode(kind: magic.Kind, content: bytes) -> Image:
+    image = Image(kind, [], [])
     position = len(kind.header)
     while position < len(content):
         size = int.from_bytes(content[position : position + 4], "little")
@@ -110,39 +113,62 @@ def _decode(name: str, kind: magic.Kind, content: bytes) -> Image:
     return image
 
 
-def lies(images: Images) -> Iterator[Damage]:
-    """Every field of every kind of message says something else, one at a time."""
+class Lie(NamedTuple):
+    """Something that an image says instead of what is true. tell: changes a decoded image."""
+
+    what: str
+    name: str
+    tell: Callable[[Image], None]
+
+
+def told(images: Images, told_lies: Iterable[Lie]) -> Damage:
+    """The files in which these lies are told, one after the other. One that has become impossible is left out."""
+    changed: dict[str, Image] = {}
+    for lie in told_lies:
+        image = changed.get(lie.name) or decode(lie.name, images[lie.name])
+        assert image is not None
+        changed[lie.name] = image
+        try:
+            lie.tell(image)
+        except (ValueError, TypeError, IndexError):
+            continue  # what it is about is gone, or the field can't hold the value
+    what = " and ".join(f"{lie.name}: {lie.what}" for lie in told_lies)
+    return Damage(what, {name: image.encode() for name, image in changed.items()})
+
+
+def lies(images: Images) -> Iterator[Lie]:
+    """Every field of every kind of message says something else."""
     for name, content in images.items():
         image = decode(name, content)
         if image is None:
             continue
-        yield from _changed_lists(image)
+        for index in range(len(image.entries)):
+            for what, tell in _LISTS:
+                yield Lie(f"entry {index} {what}", name, partial(tell, index))
         for index in _picked(image.entries):
-            for path, change in changes(image.entries[index]):
-                entries = list(image.entries)
-                entries[index] = copy.deepcopy(entries[index])
-                try:
-                    change(entries[index])
-                    data = image._replace(entries=entries).encode()
-                except (ValueError, TypeError):
-                    continue
-                if data != content:
-                    yield Damage(f"{name}: entry {index}: {path}", {name: data})
+            for what, change in changes(image.entries[index]):
+                yield Lie(f"entry {index}: {what}", name, partial(_change_entry, index, change))
 
 
-def _changed_lists(image: Image) -> Iterator[Damage]:
-    """An entry is missing, is there twice, or has changed places."""
-    for index in range(len(image.entries)):
-        kept = [n for n in range(len(image.entries)) if n != index]
-        for what, order in (
-            ("missing", kept),
-            ("doubled", [*range(index + 1), *range(index, len(image.entries))]),
-            ("last", [*kept, index]),
-        ):
-            changed = image._replace(
-                entries=[image.entries[n] for n in order], payloads=[image.payloads[n] for n in order]
-            )
-            yield Damage(f"{image.name}: entry {index} is {what}", {image.name: changed.encode()})
+def _change_entry(index: int, change: Callable[[Any], None], image: Image) -> None:
+    change(image.entries[index])
+
+
+def _lose(index: int, image: Image) -> None:
+    del image.entries[index], image.payloads[index]
+
+
+def _double(index: int, image: Image) -> None:
+    image.entries.insert(index, image.entries[index])
+    image.payloads.insert(index, image.payloads[index])
+
+
+def _put_last(index: int, image: Image) -> None:
+    image.entries.append(image.entries.pop(index))
+    image.payloads.append(image.payloads.pop(index))
+
+
+_LISTS = (("is missing", _lose), ("is there twice", _double), ("is last", _put_last))
 
 
 def _picked(entries: Any) -> list[int]:
@@ -153,7 +179,9 @@ def _picked(entries: Any) -> list[int]:
     return sorted({*list(sizes.values())[:_SOME * 3], len(entries) - 1})
 
 
-Change = tuple[str, "Callable[[Any], None]"]
+if TYPE_CHECKING:
+    Change = tuple[str, Callable[[Any], None]]
+
 _INTEGERS = {
     "INT32": (0, 1, -1, 1 << 31, (1 << 31) - 1),
     "INT64": (0, 1, -1, -1 << 63, (1 << 63) - 1),
@@ -166,26 +194,29 @@ _BYTES = (b"", b"\0", b"\0" * 300, b"../../elsewhere/new", b"/dir/../x", b"\xff"
 
 
 def changes(entry: Any) -> Iterator[Change]:
-    """Everything to be done to one message: (what, function that does it to a copy)."""
+    """Everything to be done to one message: (what, function that does it to one like it)."""
     for field in entry.DESCRIPTOR.fields:
-        if _is_repeated(field):
+        name, is_there = field.name, not field.is_repeated and entry.HasField(field.name)
+        if is_there:
+            yield f"{name} cleared", methodcaller("ClearField", name)
+        if field.is_repeated:
             yield from _of_list(entry, field)
-        elif field.message_type is not None:
-            if entry.HasField(field.name):
-                yield f"{field.name} cleared", lambda to, name=field.name: to.ClearField(name)
-                for path, change in changes(getattr(entry, field.name)):
-                    yield f"{field.name}.{path}", lambda to, n=field.name, c=change: c(getattr(to, n))
-            else:
-                yield f"{field.name} there", lambda to, name=field.name: getattr(to, name).SetInParent()
+        elif field.message_type is None:
+            for value in values(field, getattr(entry, name)):
+                yield f"{name}={_shown(value)}", partial(_set, name, value)
+        elif is_there:
+            for what, change in changes(getattr(entry, name)):
+                yield f"{name}.{what}", partial(_inside, attrgetter(name), change)
         else:
-            if entry.HasField(field.name):
-                yield f"{field.name} cleared", lambda to, name=field.name: to.ClearField(name)
-            for value in values(field, getattr(entry, field.name)):
-                yield f"{field.name}={_shown(value)}", lambda to, n=field.name, v=value: setattr(to, n, v)
+            yield f"{name} there", partial(_inside, attrgetter(name), methodcaller("SetInParent"))
 
 
-def _is_repeated(field: Any) -> bool:
-    return bool(field.is_repeated)
+def _set(name: str, value: Any, entry: Any) -> None:
+    setattr(entry, name, value)
+
+
+def _inside(part: Callable[[Any], Any], change: Callable[[Any], None], entry: Any) -> None:
+    change(part(entry))
 
 
 def _shown(value: Any) -> str:
@@ -211,27 +242,34 @@ def values(field: Any, now: Any) -> list[Any]:
 
 def _of_list(entry: Any, field: Any) -> Iterator[Change]:
     name, items = field.name, getattr(entry, field.name)
-
-    def multiply(to: Any, times: int) -> None:
-        own = getattr(to, name)
-        own.extend([copy.deepcopy(item) for _ in range(times - 1) for item in own])
-
     if not items:
         if field.message_type is not None:
-            yield f"{name} has an empty item", lambda to: getattr(to, name).add()
-        else:
-            for value in values(field, field.default_value or 0)[:3] if not field.default_value else ():
-                yield f"{name} has {_shown(value)}", lambda to, v=value: getattr(to, name).append(v)
+            yield f"{name} has an empty item", partial(_inside, attrgetter(name), methodcaller("add"))
+        for value in values(field, field.default_value)[:3] if field.message_type is None else ():
+            yield f"{name} has {_shown(value)}", partial(_inside, attrgetter(name), methodcaller("append", value))
         return
-    yield f"{name} emptied", lambda to: to.ClearField(name)
-    yield f"{name} without its last", lambda to: getattr(to, name).pop()
-    yield f"{name} twice", lambda to: multiply(to, 2)
-    if len(items) < 1000:
-        yield f"{name} many times", lambda to: multiply(to, 1 + 70000 // len(items))
+    yield f"{name} emptied", methodcaller("ClearField", name)
+    yield f"{name} without its last", partial(_inside, attrgetter(name), methodcaller("pop"))
+    yield f"{name} twice", partial(_multiply, name, 2)
+    if len(items) < _MANY:
+        yield f"{name} many times", partial(_multiply, name, 1 + _VERY_MANY // len(items))
     if field.message_type is None:
         for value in values(field, items[0]):
-            yield f"{name}[0]={_shown(value)}", lambda to, v=value: getattr(to, name).__setitem__(0, v)
+            yield f"{name}[0]={_shown(value)}", partial(_inside, attrgetter(name), partial(_set_item, 0, value))
         return
     for index in _picked(items):
-        for path, change in changes(items[index]):
-            yield f"{name}[{index}].{path}", lambda to, i=index, c=change: c(getattr(to, name)[i])
+        for what, change in changes(items[index]):
+            yield f"{name}[{index}].{what}", partial(_inside, attrgetter(name), partial(_in_item, index, change))
+
+
+def _multiply(name: str, times: int, entry: Any) -> None:
+    items = getattr(entry, name)
+    items.extend([copy.copy(item) for _ in range(times - 1) for item in items])
+
+
+def _set_item(index: int, value: Any, items: Any) -> None:
+    items[index] = value
+
+
+def _in_item(index: int, change: Callable[[Any], None], items: Any) -> None:
+    change(items[index])

@@ -110,6 +110,7 @@ os.mkdir("ready")
 while True: time.sleep(60)
 """
 
+
 class Subject:
     """A running tree whose current directory is `place`, which must be empty.
 
@@ -123,7 +124,8 @@ class Subject:
         with open(place / "output", "w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", program, *arguments],
-                cwd=place, start_new_session=own_session, close_fds=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                cwd=place, start_new_session=own_session, close_fds=False, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output,
             )  # fmt: skip
         wait_until(lambda: (place / "ready").exists() or self.process.poll() is not None, "the subject is ready")
         assert self.process.poll() is None, (place / "output").read_text()
@@ -144,7 +146,8 @@ class Subject:
     def _wait_for_wakes(self, count: int) -> None:
         start = self._wakes()
         wait_until(
-            lambda: all(now >= then + count for now, then in zip(self._wakes(), start, strict=True)), "all threads go on"
+            lambda: all(now >= then + count for now, then in zip(self._wakes(), start, strict=True)),
+            "all threads go on",
         )
 
     def _difference(self) -> str:

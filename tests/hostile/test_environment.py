@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_RESTLESS = PLAIN.replace("time.sleep(60)", "time.sleep(0.001)").replace("target=time.sleep, args=(3600,)", "target=run")
+_RESTLESS = PLAIN.replace("time.sleep(60)", "time.sleep(0.001)").replace(
+    "target=time.sleep, args=(3600,)", "target=run"
+)
 _RUN = """
 def run():
     while True: time.sleep(0.001)
@@ -106,7 +108,17 @@ def _no_stats(place: Path) -> str:
     dumps = _Dumps(place)
     for name in ("images", "work", "work/stats-dump"):
         (place / name).mkdir()
-    words = ["dump", "-t", str(dumps.subject.pid), "-D", str(place / "images"), "-W", str(place / "work"), "-R", "-v2"]
+    words = [
+        "dump",
+        "-t",
+        str(dumps.subject.pid),
+        "-D",
+        str(place / "images"),
+        "-W",
+        str(place / "work"),
+        "-R",
+        "-v2",
+    ]
     outcome = ward.command(*words)
     assert outcome.status == 0, outcome.log
     assert not errors_of(outcome.log)

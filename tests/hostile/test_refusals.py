@@ -185,7 +185,9 @@ def _traced(place: Path) -> str:
     tracees = [ptrace.Tracee.seize(tid) for tid in (thread, child)]
     subject.remember()
     tracer = f"is traced by process {os.getpid()}.*debugger"
-    _compare(_dump(place, subject), [f"task {root}: thread {thread} {tracer}", f"task {child}: thread {child} {tracer}"])
+    _compare(
+        _dump(place, subject), [f"task {root}: thread {thread} {tracer}", f"task {child}: thread {child} {tracer}"]
+    )
     for tracee in tracees:
         tracee.interrupt()
         tracee.wait()
