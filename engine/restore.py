@@ -258,9 +258,9 @@ class Restore:
                 self._bury(step.task, step.parent)
             if len(tape):
                 step.task.stub.run(tape)
-        for task in self.plan.members(self.ctx.tasks):
+        for task, group in self.plan.joins(self.ctx.tasks):
             tape = Tape()
-            tape.call("setpgid", 0, task.pgid)
+            tape.call("setpgid", 0, group)
             task.stub.run(tape)
 
     def _clone(self, creator: RestoredTask, task: RestoredTask, flags: int) -> None:

@@ -11,20 +11,22 @@ before setsid(2). Four ways lead to a parent P and a session S:
                                       orphan to the nearest ancestor that is a subreaper, and P is one meanwhile
 
 A session or group whose leader is gone gets a helper with the leader's pid, which exits when all are born. The plan
-is made before anything exists, so a tree that can't be is refused in time. setsid(2), clone(2), PR_SET_CHILD_SUBREAPER.
+is made before anything exists, so a tree that can't be is refused in time. Not every tree that can come about can be
+planned: a living leader may have risen, as an orphan, past the ancestor of another member.
+setsid(2), setpgid(2), clone(2), PR_SET_CHILD_SUBREAPER(2const).
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from engine.errors import CrError
 from engine.restore_context import RestoredTask
 from engine.tape.stub import CLONE_PARENT
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+_OUTSIDE = -1
+"""The session that a root is born in which is to lead one: the engine's, which no image knows."""
 
 
 class Clone(NamedTuple):
@@ -63,6 +65,7 @@ class Plan:
 
     steps     in order; a creator's before those of what it creates
     helpers   tasks that are no part of the tree, with their parents; they exit when groups have been joined
+    pids      numbers of all tasks, threads and helpers
     Raises CrError for sessions that no order of births gives.
     """
 
@@ -71,28 +74,56 @@ class Plan:
         self.root = root
         self.steps: list[Step] = []
         self.helpers: list[tuple[RestoredTask, RestoredTask]] = []
-        self._pids = {tid for task in tasks for tid in (task.pid, *(thread.tid for thread in task.threads))}
+        self.pids = {tid for task in tasks for tid in (task.pid, *(thread.tid for thread in task.threads))}
         self._session: dict[int, int] = {}
         self._born: list[RestoredTask] = []
+        self._homes = self._find_homes(tasks)
         self._wanted = self._birth_sessions(tasks)
         self._unborn = [task for task in tasks if task is not root]
-        self._birth(root, self._wanted[root.pid] or -1)
+        self._birth(root, root.sid if root.sid != root.pid else _OUTSIDE)
         self._run()
         self._make_group_leaders(tasks)
-        for pid in sorted(dead_pids - self._pids):
+        for pid in sorted(dead_pids - self.pids):
             helper = self._helper(pid, root)
             self._clone(root, helper)
             self.helpers.append((helper, root))
 
+    @staticmethod
+    def _depth(task: RestoredTask) -> int:
+        depth = 0
+        while task.parent is not None:
+            task, depth = task.parent, depth + 1
+        return depth
+
+    def _find_homes(self, tasks: list[RestoredTask]) -> dict[int, RestoredTask]:
+        """Where the helper goes that leads a session whose leader is gone: below the deepest parent of a member that
+        is not below another member. From there members can rise by being orphaned, but they never sink."""
+        homes: dict[int, RestoredTask] = {}
+        above: dict[int, frozenset[int]] = {0: frozenset()}
+        for task in tasks:
+            parent, session = task.parent, task.sid
+            inherited = above[parent.pid if parent else 0]
+            above[task.pid] = inherited | {session}
+            if parent is None or session in inherited or session in self.pids or session == self.root.sid:
+                continue
+            if session not in homes or self._depth(parent) > self._depth(homes[session]):
+                homes[session] = parent
+        return homes
+
     def _birth_sessions(self, tasks: list[RestoredTask]) -> dict[int, int]:
-        """The session each task must be born in, 0 where it does not matter. Children before parents."""
+        """The session each task must be born in, 0 where it does not matter. Children before parents.
+
+        A leader must be born in the session that a child of its must be born in, unless that is led from below it.
+        """
+        by_pid = {task.pid: task for task in tasks}
         wanted: dict[int, int] = {}
         for task in reversed(tasks):
-            if task.sid != task.pid:
-                wanted[task.pid] = task.sid
-                continue
-            foreign = (wanted[child.pid] for child in task.children)
-            wanted[task.pid] = next((sid for sid in foreign if sid not in (0, task.pid)), 0)
+            wanted[task.pid] = task.sid
+            if task.sid == task.pid:
+                above = (sid for sid in (wanted[child.pid] for child in task.children) if sid not in (0, task.pid))
+                origin = ((sid, self._homes.get(sid) or by_pid.get(sid)) for sid in above)
+                far = (sid for sid, place in origin if not place or not self._descends(place, task, itself=True))
+                wanted[task.pid] = next(far, 0)
         return wanted
 
     def _birth(self, task: RestoredTask, session: int) -> None:
@@ -177,47 +208,48 @@ class Plan:
         return False
 
     @staticmethod
-    def _descends(task: RestoredTask, ancestor: RestoredTask) -> bool:
-        above = task.parent
+    def _descends(task: RestoredTask, ancestor: RestoredTask, itself: bool = False) -> bool:
+        above = task if itself else task.parent
         while above is not None and above is not ancestor:
             above = above.parent
         return above is ancestor
 
     def _make_session_leader(self) -> bool:
-        """A helper for a session whose leader is gone, as a child of the parent that needs a member of it."""
-        for task in self._unborn:
-            parent, session = task.parent, self._wanted[task.pid]
-            assert parent is not None
-            if parent.pid in self._session and session not in self._pids:
-                leader = self._helper(session, parent)
-                self._clone(parent, leader)
+        """The helper for a session whose leader is gone."""
+        for session, home in self._homes.items():
+            if home.pid in self._session and session not in self.pids:
+                leader = self._helper(session, home)
+                self._clone(home, leader)
                 self.steps.append(Setsid(leader))
                 self._session[session] = session
-                self.helpers.append((leader, parent))
+                self.helpers.append((leader, home))
                 return True
         return False
 
     def _make_group_leaders(self, tasks: list[RestoredTask]) -> None:
-        """A helper for each process group whose leader is gone."""
+        """A helper for each process group whose leader is gone, as a child of a member: even one that shall be dead
+        still lives, and can wait for it. One for a group that its leader has left, too: it holds the place."""
+        alone = {task.pid: task for task in tasks if task.pgid != task.pid}
         for task in tasks:
-            if task.pgid in self._pids or task.pgid == self.root.pgid:
+            if task.pgid == self.root.pgid or task.pgid == task.pid:
                 continue
-            creator = next((t for t in tasks if t.sid == task.sid and not self._is_dead(t)), None)
-            if creator is None:
-                raise CrError(f"pstree.img: group {task.pgid} of task {task.pid} has no living member to lead it")
-            leader = self._helper(task.pgid, creator)
-            leader.pgid, leader.sid = task.pgid, task.sid
-            self._clone(creator, leader)
-            self.helpers.append((leader, creator))
+            if task.pgid not in self.pids:
+                self._make_member(task.pgid, task)
+            elif task.pgid in alone:
+                leader = alone.pop(task.pgid)
+                self._make_member(self._free_pid(), leader).pgid = task.pgid
 
-    @staticmethod
-    def _is_dead(task: RestoredTask) -> bool:
-        return task.ids is None
+    def _make_member(self, pid: int, parent: RestoredTask) -> RestoredTask:
+        helper = self._helper(pid, parent)
+        helper.sid = parent.sid
+        self._clone(parent, helper)
+        self.helpers.append((helper, parent))
+        return helper
 
     def _helper(self, pid: int, parent: RestoredTask) -> RestoredTask:
         helper = RestoredTask(pid, pid, pid, parent)
         helper.is_helper = True
-        self._pids.add(pid)
+        self.pids.add(pid)
         self._wanted[pid] = 0
         return helper
 
@@ -226,13 +258,18 @@ class Plan:
         with open("/proc/sys/kernel/pid_max") as file:
             candidates = range(int(file.read()) - 1, 1, -1)
         for pid in candidates:
-            if pid not in self._pids and not os.path.exists(f"/proc/{pid}"):
+            if pid not in self.pids and not os.path.exists(f"/proc/{pid}"):
                 return pid
         raise CrError("no pid is free for a helper task")
 
-    def members(self, tasks: list[RestoredTask]) -> Iterator[RestoredTask]:
-        """Tasks that have to call setpgid(2), leaders of groups first: all that are in no group of their session's
-        leader. A group led from outside of the tree stays that of the root's creator."""
+    def joins(self, tasks: list[RestoredTask]) -> list[tuple[RestoredTask, int]]:
+        """(task, group) of all setpgid(2) calls, in order. Everybody is born in the group of its session's leader, and
+        a group led from outside of the tree is that of the root's creator. First leaders make their groups, then
+        others join them, and last those leaders leave who have."""
         everyone = [*tasks, *(helper for helper, _ in self.helpers)]
-        movable = [task for task in everyone if task.pgid in self._pids and task.pgid != task.sid]
-        return iter(sorted(movable, key=lambda task: task.pgid != task.pid))
+        groups = {task.pgid for task in everyone if task.pgid != task.sid}
+        leaders = [task for task in everyone if task.pid in groups]
+        members = [task for task in everyone if task.pid not in groups and task.pgid != task.sid]
+        made = [(task, task.pid) for task in leaders]
+        joined = [(task, task.pgid) for task in members if task.pgid in self.pids]
+        return made + joined + [(task, task.pgid) for task in leaders if task.pgid != task.pid]

@@ -87,21 +87,20 @@ def collect_ids(ctx: DumpContext) -> dict[int, Message]:
 
 
 def check_leaders(ctx: DumpContext) -> None:
-    """The session of the root, and the sessions and groups of all, must lie inside the tree or be dead, unless the
-    user says that a shell stands around it (--shell-job)."""
-    if ctx.opts.shell_job:
-        return
-    inside = {task.pid for task in ctx.tasks}
+    """The root must lead its session, and all sessions and groups must be led from inside the tree or by nobody that
+    lives. With --shell-job the root, and others with it, may be in one session and group of the outside."""
     root = ctx.root
-    if root.sid != root.pid:
-        ctx.problems.add(
-            f"is not the leader of its session {root.sid}", root.pid, "start it with setsid, or use --shell-job"
-        )
+    inside = {task.pid for task in ctx.tasks}
+    if root.sid != root.pid and ctx.opts.shell_job:
+        inside |= {root.sid, root.pgid}
+    elif root.sid != root.pid:
+        problem = f"is not the leader of its session {root.sid}"
+        ctx.problems.add(problem, root.pid, "start it with setsid, or use --shell-job")
         return
     for task in ctx.tasks:
         for name, leader in (("session", task.sid), ("process group", task.pgid)):
             if leader not in inside and os.path.exists(f"/proc/{leader}"):
-                ctx.problems.add(f"its {name} {leader} is led from outside the tree", task.pid, "use --shell-job")
+                ctx.problems.add(f"its {name} {leader} is led from outside the tree", task.pid, "dump that one as well")
 
 
 # Restore
