@@ -81,7 +81,18 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     if tc.HasField("oom_score_adj") and tc.oom_score_adj != read_oom_score_adj(task.pid):
         _write(task.pid, "oom_score_adj", tc.oom_score_adj)
     if tc.HasField("loginuid") and tc.loginuid not in (LOGINUID_UNSET, read_loginuid(task.pid)):
-        _write(task.pid, "loginuid", tc.loginuid)
+        _write_loginuid(tape, task, ctx, tc.loginuid)
+
+
+def _write_loginuid(tape: Tape, task: RestoredTask, ctx: RestoreContext, value: int) -> None:
+    """Only a task itself may write its login uid (fs/proc/base.c, proc_loginuid_write). It gets the file from us, since
+    it may see no /proc."""
+    fd = os.open(f"/proc/{task.pid}/loginuid", os.O_WRONLY | os.O_CLOEXEC)
+    (number,) = ctx.channel.send(task.stub, [fd])
+    os.close(fd)
+    text = str(value).encode()
+    tape.call("write", number, tape.buffer(text), len(text))
+    tape.call("close", number)
 
 
 def _write(pid: int, name: str, value: int) -> None:
