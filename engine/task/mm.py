@@ -90,7 +90,8 @@ def refuse_files(ctx: DumpContext, task: Task, mm: Message) -> None:
 
 
 def _mapped_files(task: Task, mm: Message) -> Iterator[tuple[Vma, Message]]:
-    return ((vma, entry) for vma, entry in zip(task.vmas, mm.vmas, strict=True) if vmas.is_of_file(entry))
+    """Mappings of files with their entries. The entries have guard regions at their end, which are no mappings."""
+    return ((vma, entry) for vma, entry in zip(task.vmas, mm.vmas, strict=False) if vmas.is_of_file(entry))
 
 
 def _link_of(task: Task, vma: Vma) -> str:
