@@ -12,14 +12,13 @@ import signal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine import cpuinfo, log, worker
+from engine import log, worker
 from engine.action_scripts import ActionScripts
 from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
 from engine.kernel import ptrace
 from engine.objects import table
-from engine.objects.restored_remap import RestoredRemaps
-from engine.option_values import CPU_CAP_IMAGE
+from engine.restore_check import prepare
 from engine.restore_context import RestoreContext
 from engine.stats import RestoreStats
 from engine.tape.stub import (
@@ -34,7 +33,7 @@ from engine.tape.stub import (
     make_root_stub,
 )
 from engine.tape.tape import Tape, TapeError
-from engine.task import births, core, cpu_state, fs, mm, pstree, seccomp, signals, vdso, zombie
+from engine.task import births, core, cpu_state, fs, limits, mm, signals, vdso, zombie
 from engine.task.rebuild import AddressSpace, park_vdso
 from engine.task.tree import DEAD
 
@@ -46,9 +45,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_IMG_VERSIONS = (1, 2)
 _CLONE_THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
-_EEXIST = 17
 _REFUSED = "are the images whole, and of a kernel like this one?"
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000
@@ -97,7 +94,7 @@ class Restore:
         with ImageDir(self.opts.images_dir_fd, bounded=True) as images:
             self.ctx = RestoreContext(self.opts, images)
             try:
-                self.prepare()
+                self.root, self.plan = prepare(self.ctx, self.spaces)
                 self.make(stats)
                 self.scripts.run("pre-resume", init_pid=self.root.pid)
                 self._attempt("COMPLETE", self._arm)
@@ -107,98 +104,6 @@ class Restore:
                 for space in self.spaces.values():
                     space.close()
                 self.ctx.clean_up()
-
-    # Before anything exists
-
-    def prepare(self) -> None:
-        """Read all images and check all that can be checked. Raises with every problem found.
-
-        What can't be read is not checked further, all else is.
-        """
-        problems = self.ctx.problems
-        self._check_options()
-        self._read()
-        tree_is_whole = not problems
-        self._check_pids()
-        for task in self._living():
-            self._check_task(task)
-        if self.ctx.tasks:
-            table.check(self.ctx)
-        if tree_is_whole:
-            with problems:
-                self._plan()
-        problems.raise_if_any("restore")
-
-    def _check_options(self) -> None:
-        """What the user has named must be there, or must not."""
-        opts, problems = self.opts, self.ctx.problems
-        if opts.pidfile and os.path.lexists(opts.pidfile):
-            problems.add(f"pid file {opts.pidfile} exists", remedy="remove it, or name another one")
-        elif opts.pidfile and not os.path.isdir(os.path.dirname(opts.pidfile) or "."):
-            problems.add(f"pid file {opts.pidfile}: No such file or directory", remedy="make the directory")
-        for number, key in opts.inherit_fd:
-            try:
-                os.fstat(number)
-            except OSError as error:
-                problems.add(f"--inherit-fd fd[{number}]:{key}: {error.strerror}", remedy="open it for the engine")
-        if opts.exec_cmd:
-            import shutil
-
-            if shutil.which(opts.exec_cmd[0]) is None:
-                problems.add(f"--exec-cmd {opts.exec_cmd[0]}: No such file or directory")
-
-    def _read(self) -> None:
-        ctx = self.ctx
-        os.close(ctx.images.open("INVENTORY"))
-        with ctx.problems:
-            self._check_inventory(ctx.images.read_one("INVENTORY"))
-        with ctx.problems:
-            self.root = pstree.read(ctx)
-        for task in self._living():
-            with ctx.problems:
-                task.mm = ctx.images.read_one("MM", task.pid)
-            with ctx.problems:
-                task.fs = ctx.images.read_one("FS", task.pid)
-        table.read(ctx)
-        with ctx.problems:
-            seccomp.read(ctx)
-
-    def _check_inventory(self, inventory: Message) -> None:
-        ctx = self.ctx
-        if inventory.img_version not in _IMG_VERSIONS or not inventory.fdinfo_per_id:
-            raise CrError(f"inventory.img: images of version {inventory.img_version} are not known to this engine")
-        if inventory.tcp_close and not ctx.opts.tcp_close:
-            ctx.problems.add("the dump dropped TCP connections", remedy="use --tcp-close")
-        if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
-            for reason in cpuinfo.check_cpu(ctx.images, ctx.opts.cpu_cap):
-                ctx.problems.add(reason)
-
-    def _check_pids(self) -> None:
-        for task in self.ctx.tasks:
-            for tid in [task.pid, *(thread.tid for thread in task.threads[1:])]:
-                if os.path.exists(f"/proc/{tid}"):
-                    what = f"pid {tid} is in use"
-                    self.ctx.problems.add(what, remedy="end the process that has it", cr_errno=_EEXIST)
-
-    def _check_task(self, task: RestoredTask) -> None:
-        with self.ctx.problems:
-            core.check(task, self.ctx)
-        if task.fs:
-            fs.check(task, self.ctx)
-        if task.mm:
-            mm.check(task, self.ctx)
-            vdso.check(task, self.ctx)
-            with self.ctx.problems:
-                self.spaces[task.pid] = AddressSpace(task, self.ctx)
-
-    def _plan(self) -> None:
-        """In which order the tree is made. Helpers have pids, too."""
-        ctx = self.ctx
-        self.plan = births.Plan(self.root, ctx.tasks, ctx.part(RestoredRemaps).dead_pids)
-        for helper, _ in self.plan.helpers:
-            if os.path.exists(f"/proc/{helper.pid}"):
-                what = f"pid {helper.pid} is in use, but the leader of a session or group of the tree had it"
-                ctx.problems.add(what, remedy="end the process that has it", cr_errno=_EEXIST)
 
     # The stages
 
@@ -240,6 +145,7 @@ class Restore:
         self.root.stub = make_root_stub(self.root.pid, base, self.channel.stub_end, self.channel.number, flags)
         self.made.append(self.root)
         tape = Tape()
+        limits.loosen(tape, self.ctx)
         self.parked = park_vdso(tape, self.root.pid, self.root.stub.parking)
         self.root.stub.run(tape)
         self._run_together([self._rebuild(self.root, None)])
@@ -294,7 +200,7 @@ class Restore:
         table.open_all(self.ctx)
         handed_out: set[int] = set()
         finished: set[int] = set()
-        living = [task for task in self.ctx.tasks if task.ids is not None]
+        living = self.ctx.living
         for task in living:
             fs.restore(task, self.ctx, self.channel)
         for task in living:
@@ -326,12 +232,11 @@ class Restore:
                 task.stub.run(tape)
 
     def _finish(self) -> None:
-        """The cores: processes first, then every thread, then its registers, after which it runs no tape any more."""
-        tasks = [task for task in self.ctx.tasks if task.ids is not None]
+        """The cores: processes first, then every thread, then what may only come when all the rest is there."""
+        tasks = self.ctx.living
         for task in tasks:
             tape = Tape()
             core.restore_task(tape, task, self.ctx)
-            mm.restore_dumpable(tape, task.mm)
             task.stub.run(tape)
         closed: set[int] = set()
         for task in tasks:
@@ -342,12 +247,16 @@ class Restore:
                     tape.call("close", self.channel.number)
                 core.restore_thread(tape, thread, task, self.ctx)
                 thread.stub.run(tape)
+        for task in tasks:
+            tape = Tape()
+            core.finish_task(tape, task, self.ctx)
+            task.stub.run(tape)
 
     # The end
 
     def _arm(self) -> None:
         """Give every thread its registers and mask. From here on no tape can be run."""
-        for task in self._living():
+        for task in self.ctx.living:
             for thread in reversed(task.threads):
                 thread.stub.unmap_and(cpu_state.final_registers(thread), unmap=thread is task.threads[0])
                 cpu_state.restore_extended(thread)
@@ -361,20 +270,17 @@ class Restore:
         loop does not come to."""
         commit()
         self.ctx.committed()
-        tracees = [thread.stub.tracee for task in self._living() for thread in task.threads]
+        tracees = [thread.stub.tracee for task in self.ctx.living for thread in task.threads]
         for tracee in tracees:
             with contextlib.suppress(OSError):
                 tracee.set_options(0)
         for tracee in tracees:
             with contextlib.suppress(OSError):
                 tracee.detach()
-        for task in self._living():
+        for task in self.ctx.living:
             with contextlib.suppress(OSError):
                 signals.stop_again(task)
         self.scripts.run("post-resume", init_pid=self.root.pid)
-
-    def _living(self) -> list[RestoredTask]:
-        return [task for task in self.ctx.tasks if task.ids is not None]
 
     def destroy(self) -> None:
         """The restore has failed: nothing of the tree may stay. A leader's death is only reported after those of its

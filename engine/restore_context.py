@@ -120,6 +120,11 @@ class RestoreContext(Parts):
             os.close(fd)
         self.opened.clear()
 
+    @property
+    def living(self) -> list[RestoredTask]:
+        """All but the zombies."""
+        return [task for task in self.tasks if task.ids is not None]
+
     def task(self, pid: int) -> RestoredTask:
         """The task of a pid. Raises CrError when the images have none."""
         for task in self.tasks:

@@ -6,6 +6,7 @@ through a symlink. So the directory may be renamed under us, and what is in it c
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -54,8 +55,10 @@ class ImageDir:
         self.close()
 
     def close(self) -> None:
+        """Let go of the directory. Its files are closed by then, so no data depends on it, and it can't fail."""
         if self.fd >= 0:
-            os.close(self.fd)
+            with contextlib.suppress(OSError):
+                os.close(self.fd)
             self.fd = -1
 
     def fileno(self) -> int:

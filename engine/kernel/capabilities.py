@@ -9,6 +9,8 @@ _NAMES = (
     " MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 ).split()
 
+CAP_SYS_RESOURCE = _NAMES.index("SYS_RESOURCE")
+
 
 def capability_names(mask: int) -> str:
     """The set of a bit mask as "CAP_KILL, CAP_SYS_ADMIN"; a capability without a known name by its number."""

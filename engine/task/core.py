@@ -9,6 +9,7 @@ Each module below holds one subject, dump facing restore, and offers what applie
     check(task, ctx)                         before a restore: problems go to ctx.problems
     restore_task(tape, task, ctx)            on restore, in the leader, once for the process
     restore_thread(tape, thread, task, ctx)  in each thread
+    finish_task(tape, task, ctx)             in the leader, once all threads of all tasks are complete
 
 The order of restoring is that of SUBJECTS: what needs privileges comes before the credentials.
 """
@@ -21,6 +22,7 @@ from engine.task import (
     cgroups,
     cpu_state,
     credentials,
+    dumpable,
     limits,
     personality,
     scheduling,
@@ -46,11 +48,12 @@ SUBJECTS: tuple[Any, ...] = (
     thread_area,
     personality,
     signals,
-    timers,
     scheduling,
     limits,
     seccomp,
     credentials,
+    dumpable,
+    timers,
 )
 
 
@@ -94,6 +97,12 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
     """Add to a thread's tape what belongs to the thread."""
     for restore in _offering("restore_thread"):
         restore(tape, thread, task, ctx)
+
+
+def finish_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
+    """Add to the leader's tape what must not come before anything else: timers that run, limits."""
+    for finish in _offering("finish_task"):
+        finish(tape, task, ctx)
 
 
 def of_zombie(task: Task) -> Message:

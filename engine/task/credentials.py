@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.kernel.capabilities import capability_names
 from engine.kernel.proc_status import read_status
+from engine.task import dumpable
 from engine.task.thread_area import restore_death_signal
 
 if TYPE_CHECKING:
@@ -53,11 +54,12 @@ def ask_thread(tape: Tape, thread: Thread, core: Message) -> Callable[[], None]:
     return answer
 
 
-class _OwnCapabilities:
-    """What the engine itself may have, and stubs have from it."""
+class _Own:
+    """What the engine itself has, and stubs have from it."""
 
     def __init__(self, ctx: RestoreContext) -> None:
-        self.bounding = read_status(ctx.pid).cap_bnd
+        status = read_status(ctx.pid)
+        self.bounding, self.inheritable, self.no_new_privs = status.cap_bnd, status.cap_inh, status.no_new_privs
 
 
 def _mask(words: Any) -> int:
@@ -65,14 +67,18 @@ def _mask(words: Any) -> int:
 
 
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
-    """A capability that the engine lacks can't be given to a task."""
-    own_bounding = ctx.part(_OwnCapabilities).bounding
+    """A capability that the engine lacks can't be given to a task, and no_new_privs is for ever."""
+    own = ctx.part(_Own)
     for thread in task.threads:
         if not thread.core.thread_core.HasField("creds"):
             ctx.problems.add(f"core-{thread.tid}.img has no credentials", task.pid, "the image is damaged")
             continue
         creds = thread.core.thread_core.creds
-        lacking = (_mask(creds.cap_prm) | _mask(creds.cap_bnd)) & ~own_bounding
+        lacking = (_mask(creds.cap_prm) | _mask(creds.cap_bnd)) & ~own.bounding
+        lacking |= _mask(creds.cap_inh) & ~(own.bounding | own.inheritable)
+        if own.no_new_privs and not creds.no_new_privs:
+            problem = f"thread {thread.tid} may gain privileges, but the engine may not (no_new_privs)"
+            ctx.problems.add(problem, task.pid, "run the engine without no_new_privs")
         if lacking:
             ctx.problems.add(
                 f"thread {thread.tid} has {capability_names(lacking)}, which the engine may not give", task.pid,
@@ -82,7 +88,8 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
 
 def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> None:
     """In an order in which each step is still allowed: groups and ids under SECBIT_NO_SETUID_FIXUP, so that they leave
-    the capabilities alone; then the bounding set, then the capabilities, which end all privileges, then the rest.
+    the capabilities alone; then inheritable capabilities, which must be in the bounding set only when they are raised;
+    then the bounding set, then the capabilities, which end all privileges, then the rest.
 
     capabilities(7) tells what each needs: CAP_SETPCAP for securebits and bounding set, CAP_SETUID and CAP_SETGID.
     Securebits that lock others must come last, but still need CAP_SETPCAP, so the final ones go before capset.
@@ -94,15 +101,17 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
     tape.call("setresgid", creds.gid, creds.egid, creds.sgid)
     tape.call("setfsgid", creds.fsgid)
     tape.call("setresuid", creds.uid, creds.euid, creds.suid)
+    if dumpable.is_given_by_change(task):
+        tape.call("setfsuid", creds.fsuid ^ 1)
     tape.call("setfsuid", creds.fsuid)
+    header = tape.buffer(struct.pack("<Ii", _CAPABILITY_VERSION_3, 0))
+    inheritable, permitted = _mask(creds.cap_inh), _mask(creds.cap_prm)
+    own_bounding = ctx.part(_Own).bounding
+    tape.call("capset", header, tape.buffer(_cap_data(own_bounding, own_bounding, inheritable)))
     bounding = _mask(creds.cap_bnd)
-    own_bounding = ctx.part(_OwnCapabilities).bounding
     for capability in range(_CAPABILITIES):
         if own_bounding >> capability & 1 and not bounding >> capability & 1:
             tape.call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
-    header = tape.buffer(struct.pack("<Ii", _CAPABILITY_VERSION_3, 0))
-    inheritable, permitted = _mask(creds.cap_inh), _mask(creds.cap_prm)
-    tape.call("capset", header, tape.buffer(_cap_data(own_bounding, own_bounding, inheritable)))
     tape.call("prctl", _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     ambient = _mask(creds.cap_amb)
     for capability in range(_CAPABILITIES):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Message = Any
 
 _NOT_RESTORED = vmas.ANON_SHARED | vmas.AIORING | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK
-_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
+_PR_GET_DUMPABLE = 3
 _PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _MADV_GUARD_INSTALL = 102
@@ -205,9 +205,3 @@ def restore_layout(tape: Tape, mm: Message, exe: int) -> None:
     layout = tape.words(*fields, auxv, sizes)
     tape.call("prctl", _PR_SET_MM, _PR_SET_MM_MAP, layout, _MM_MAP.size, 0)
     tape.call("prctl", _PR_SET_THP_DISABLE, int(mm.thp_disabled), 0, 0, 0, may_fail=not mm.thp_disabled)
-
-
-def restore_dumpable(tape: Tape, mm: Message) -> None:
-    """After the credentials: changing those resets it. 2 ("only root") can't be asked for; 0 is at least as strict."""
-    if mm.HasField("dumpable"):
-        tape.call("prctl", _PR_SET_DUMPABLE, 1 if mm.dumpable == 1 else 0)

@@ -22,6 +22,7 @@ Message = Any
 _COMM_LENGTH = 15
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
+_OOM_SCORE_ADJ_MIN, _OOM_SCORE_ADJ_MAX = -1000, 1000
 _MEMBARRIER_GET_REGISTRATIONS = 1 << 9
 
 
@@ -66,6 +67,37 @@ def of_zombie(task: Task, core: Message) -> None:
 def comm_of(message: Message) -> bytes:
     """The name in a task's or thread's part of a core, as prctl(PR_SET_NAME) takes it: any bytes, 15 at most."""
     return os.fsencode(get_text(message.comm))[:_COMM_LENGTH] + b"\0"
+
+
+def check(task: RestoredTask, ctx: RestoreContext) -> None:
+    """An OOM score that the engine itself may not have it can't give to a task either."""
+    wish = task.core.tc.oom_score_adj
+    if not _OOM_SCORE_ADJ_MIN <= wish <= _OOM_SCORE_ADJ_MAX:
+        ctx.problems.add(f"its OOM score adjustment {wish} is out of range", task.pid, "the image is damaged")
+    elif wish < ctx.part(_LowestOomScore).value(wish):
+        problem = f"its OOM score adjustment {wish} is lower than the engine may make it"
+        ctx.problems.add(problem, task.pid, "give the engine CAP_SYS_RESOURCE")
+
+
+class _LowestOomScore:
+    """How far down the engine may go. The kernel tells nobody the lowest value that a task without CAP_SYS_RESOURCE
+    may choose (signal_struct.oom_score_adj_min), so it is tried out, by the engine on itself."""
+
+    def __init__(self, ctx: RestoreContext) -> None:
+        self._pid = ctx.pid
+        self._possible = read_oom_score_adj(ctx.pid)
+
+    def value(self, wish: int) -> int:
+        """The lowest that is known to be possible, `wish` if that is."""
+        if wish < self._possible:
+            own = read_oom_score_adj(self._pid)
+            try:
+                _write(self._pid, "oom_score_adj", wish)
+            except PermissionError:
+                return self._possible
+            _write(self._pid, "oom_score_adj", own)
+            self._possible = wish
+        return self._possible
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:

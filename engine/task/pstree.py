@@ -130,7 +130,11 @@ def read(ctx: RestoreContext) -> RestoredTask:
     if not by_pid or next(iter(by_pid.values())).is_dead:
         raise CrError("pstree.img has no task, or a dead one at its root; the image is damaged")
     ctx.tasks = list(by_pid.values())
-    return ctx.tasks[0]
+    root = ctx.tasks[0]
+    if root.sid != root.pid and not ctx.opts.shell_job:
+        problem = f"was dumped with --shell-job, in session {root.sid} of its shell"
+        ctx.problems.add(problem, root.pid, "use --shell-job, it will be in the session of the engine")
+    return root
 
 
 def _check_numbers(entry: Message, known: set[int]) -> None:

@@ -66,7 +66,7 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
-    """POSIX timers first get their ids, in ascending order.
+    """POSIX timers, none of which runs yet, in the ascending order of their ids.
 
     Since 6.15, prctl(PR_TIMER_CREATE_RESTORE_IDS) lets timer_create(2) take the id it finds in *timerid (kernel commit
     ec2d0c04624b). Older kernels count ids up per process from 0, so the holes are made and deleted.
@@ -86,8 +86,13 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
             _create(tape, timer, timer.it_id)
         if exact:
             tape.call("prctl", _PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, 0, 0, 0)
+
+
+def finish_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
+    """Have them run, when nothing else is left to be done."""
+    timers = task.core.tc.timers
     pending = pending_timers(task)
-    for timer in by_id:
+    for timer in timers.posix:
         left = (0, 1) if timer.it_id in pending else (timer.vsec, timer.vnsec)
         times = _TIMES.pack(timer.isec, timer.insec, *left)
         tape.call("timer_settime", timer.it_id, 0, tape.buffer(times), 0)

@@ -1,0 +1,122 @@
+"""What a restore reads and checks before it creates anything, so that all that is wrong is said in one run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from engine import cpuinfo
+from engine.errors import CrError
+from engine.objects import table
+from engine.objects.restored_remap import RestoredRemaps
+from engine.option_values import CPU_CAP_IMAGE
+from engine.task import births, core, fs, mm, pstree, seccomp, vdso
+from engine.task.rebuild import AddressSpace
+
+if TYPE_CHECKING:
+    from engine.restore_context import RestoreContext, RestoredTask
+
+Message = Any
+
+_IMG_VERSIONS = (1, 2)
+_EEXIST = 17
+
+
+def prepare(ctx: RestoreContext, spaces: dict[int, AddressSpace]) -> tuple[RestoredTask, births.Plan]:
+    """Read all images and check all that can be checked. Returns the root, and in which order the tree is made.
+
+    spaces  gets the address space of every living task, by pid
+    Raises Refused with every problem found. What can't be read is not checked further, all else is.
+    """
+    _check_options(ctx)
+    root = _read(ctx)
+    tree_is_whole = not ctx.problems
+    for task in ctx.tasks:
+        for tid in [task.pid, *(thread.tid for thread in task.threads[1:])]:
+            _check_pid(tid, "is in use", ctx)
+    for task in ctx.living:
+        _check_task(task, spaces, ctx)
+    plan = None
+    if root is not None:
+        table.check(ctx)
+        if tree_is_whole:
+            plan = _plan(root, ctx)
+    ctx.problems.raise_if_any("restore")
+    assert root is not None
+    assert plan is not None
+    return root, plan
+
+
+def _check_options(ctx: RestoreContext) -> None:
+    """What the user has named must be there, or must not."""
+    opts, problems = ctx.opts, ctx.problems
+    if opts.pidfile and os.path.lexists(opts.pidfile):
+        problems.add(f"pid file {opts.pidfile} exists", remedy="remove it, or name another one")
+    elif opts.pidfile and not os.path.isdir(os.path.dirname(opts.pidfile) or "."):
+        problems.add(f"pid file {opts.pidfile}: No such file or directory", remedy="make the directory")
+    for number, key in opts.inherit_fd:
+        try:
+            os.fstat(number)
+        except OSError as error:
+            problems.add(f"--inherit-fd fd[{number}]:{key}: {error.strerror}", remedy="open it for the engine")
+    if opts.exec_cmd:
+        import shutil
+
+        if shutil.which(opts.exec_cmd[0]) is None:
+            problems.add(f"--exec-cmd {opts.exec_cmd[0]}: No such file or directory")
+
+
+def _read(ctx: RestoreContext) -> RestoredTask | None:
+    """Fill the context. Returns the root; None when there is no telling who that is."""
+    os.close(ctx.images.open("INVENTORY"))
+    with ctx.problems:
+        _check_inventory(ctx.images.read_one("INVENTORY"), ctx)
+    root = None
+    with ctx.problems:
+        root = pstree.read(ctx)
+    for task in ctx.living:
+        with ctx.problems:
+            task.mm = ctx.images.read_one("MM", task.pid)
+        with ctx.problems:
+            task.fs = ctx.images.read_one("FS", task.pid)
+    table.read(ctx)
+    with ctx.problems:
+        seccomp.read(ctx)
+    return root
+
+
+def _check_inventory(inventory: Message, ctx: RestoreContext) -> None:
+    if inventory.img_version not in _IMG_VERSIONS or not inventory.fdinfo_per_id:
+        raise CrError(f"inventory.img: images of version {inventory.img_version} are not known to this engine")
+    if inventory.tcp_close and not ctx.opts.tcp_close:
+        ctx.problems.add("the dump dropped TCP connections", remedy="use --tcp-close")
+    if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
+        for reason in cpuinfo.check_cpu(ctx.images, ctx.opts.cpu_cap):
+            ctx.problems.add(reason)
+
+
+def _check_pid(pid: int, what: str, ctx: RestoreContext) -> None:
+    if os.path.exists(f"/proc/{pid}"):
+        ctx.problems.add(f"pid {pid} {what}", remedy="end the process that has it", cr_errno=_EEXIST)
+
+
+def _check_task(task: RestoredTask, spaces: dict[int, AddressSpace], ctx: RestoreContext) -> None:
+    with ctx.problems:
+        core.check(task, ctx)
+    if task.fs:
+        fs.check(task, ctx)
+    if task.mm:
+        mm.check(task, ctx)
+        vdso.check(task, ctx)
+        with ctx.problems:
+            spaces[task.pid] = AddressSpace(task, ctx)
+
+
+def _plan(root: RestoredTask, ctx: RestoreContext) -> births.Plan | None:
+    """Helpers have pids, too."""
+    plan = None
+    with ctx.problems:
+        plan = births.Plan(root, ctx.tasks, ctx.part(RestoredRemaps).dead_pids)
+        for helper, _ in plan.helpers:
+            _check_pid(helper.pid, "is in use, but the leader of a session or group of the tree had it", ctx)
+    return plan
