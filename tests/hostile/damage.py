@@ -12,8 +12,11 @@ import copy
 import random
 import re
 from functools import partial
+from itertools import chain, repeat
 from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from google.protobuf.descriptor import FieldDescriptor
 
 from engine.images import magic
 from engine.images.magic import KINDS
@@ -67,7 +70,7 @@ def flipped(images: Images) -> Iterator[Damage]:
 
 
 class Image(NamedTuple):
-    """A decoded file: its messages, and the bytes that follow each."""
+    """A decoded file: its messages, and the bytes that follow each; none where there are no more payloads."""
 
     kind: magic.Kind
     entries: list[Any]
@@ -76,7 +79,8 @@ class Image(NamedTuple):
     def encode(self) -> bytes:
         """The file."""
         parts = [self.kind.header]
-        for entry, payload in zip(self.entries, self.payloads, strict=True):
+        payloads = chain(self.payloads, repeat(b""))
+        for entry, payload in zip(self.entries, payloads, strict=False):
             data = entry.SerializePartialToString()
             parts += [len(data).to_bytes(4, "little"), data, payload]
         return b"".join(parts)
@@ -245,7 +249,7 @@ def _of_list(entry: Any, field: Any) -> Iterator[Change]:
     if not items:
         if field.message_type is not None:
             yield f"{name} has an empty item", partial(_inside, attrgetter(name), methodcaller("add"))
-        for value in values(field, field.default_value)[:3] if field.message_type is None else ():
+        for value in values(field, _ZERO.get(field.type, 0))[:3] if field.message_type is None else ():
             yield f"{name} has {_shown(value)}", partial(_inside, attrgetter(name), methodcaller("append", value))
         return
     yield f"{name} emptied", methodcaller("ClearField", name)
@@ -260,6 +264,9 @@ def _of_list(entry: Any, field: Any) -> Iterator[Change]:
     for index in _picked(items):
         for what, change in changes(items[index]):
             yield f"{name}[{index}].{what}", partial(_inside, attrgetter(name), partial(_in_item, index, change))
+
+
+_ZERO: dict[int, object] = {FieldDescriptor.TYPE_STRING: "", FieldDescriptor.TYPE_BYTES: b""}
 
 
 def _multiply(name: str, times: int, entry: Any) -> None:

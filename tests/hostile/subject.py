@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from operator import ge
 from typing import TYPE_CHECKING
 
 from tests.harm.subject import look, wait_until
@@ -144,11 +145,8 @@ class Subject:
         wait_until(lambda: look(self.pids) == self.before, "the tasks are as before", self._difference)
 
     def _wait_for_wakes(self, count: int) -> None:
-        start = self._wakes()
-        wait_until(
-            lambda: all(now >= then + count for now, then in zip(self._wakes(), start, strict=True)),
-            "all threads go on",
-        )
+        wanted = [then + count for then in self._wakes()]
+        wait_until(lambda: all(map(ge, self._wakes(), wanted)), "all threads go on")
 
     def _difference(self) -> str:
         return f"before: {self.before}\nnow: {look(self.pids)}"

@@ -18,38 +18,45 @@ from tests.hostile import damage, ward
 from tests.hostile.trial import Trials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+    from typing import TypeVar
 
     from tests.hostile.damage import Images
     from tests.hostile.trial import Damage
+
+    _Any = TypeVar("_Any")
 
 _TRIALS = int(os.environ.get("HOSTILE_TRIALS", "240"))
 """Of each kind."""
 _DEADLINE = 3600
 
 
-def _one_lie(images: Images) -> Iterator[Damage]:
-    return (damage.told(images, [lie]) for lie in damage.lies(images))
-
-
 def _on_disk(images: Images) -> Iterable[Damage]:
     return chain(damage.truncated(images), damage.flipped(images))
 
 
-def _some(kind: Callable[[Images], Iterable[Damage]], images: Images) -> list[Damage]:
+def _some(every: Iterable[_Any]) -> list[_Any]:
     """As many as there is time for, from everywhere."""
-    every = list(kind(images))
-    return random.Random(kind.__name__).sample(every, min(_TRIALS, len(every)))
+    listed = list(every)
+    return random.Random(len(listed)).sample(listed, min(_TRIALS, len(listed)))
 
 
-@pytest.mark.parametrize("kind", [_on_disk, damage.replaced, _one_lie])
-def test_damage(tmp_path: Path, kind: Callable[[Images], Iterable[Damage]]) -> None:
+def _try(tmp_path: Path, choose: Callable[[Images], Iterable[Damage]]) -> None:
     def try_all(place: Path) -> str:
         trials = Trials(place)
-        return "\n".join(filter(None, map(trials.problem, _some(kind, trials.images))))
+        return "\n".join(filter(None, map(trials.problem, choose(trials.images))))
 
     ward.inside(tmp_path, try_all, _DEADLINE)
+
+
+@pytest.mark.parametrize("kind", [_on_disk, damage.replaced])
+def test_damage(tmp_path: Path, kind: Callable[[Images], Iterable[Damage]]) -> None:
+    _try(tmp_path, lambda images: _some(kind(images)))
+
+
+def test_lie(tmp_path: Path) -> None:
+    _try(tmp_path, lambda images: (damage.told(images, [lie]) for lie in _some(damage.lies(images))))
 
 
 def test_several_lies(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Damage(NamedTuple):
 class Trials:
     """A set of images and the place it was dumped in.
 
+    log     of the last restore
     pids    of the tree, the root first; tids: these and those of the other threads
     place   has the directories `whole`, the images, `tried`, those that are tried, and `files`, which is not to change:
             there are `subject`, where the tree ran, and `elsewhere`, which no image speaks of
@@ -52,7 +53,7 @@ class Trials:
         self.images = {name: (place / "whole" / name).read_bytes() for name in sorted(os.listdir(place / "whole"))}
         self.tids = [int(name[5:-4]) for name in self.images if name.startswith("core-")]
         self.files = ward.Files(place / "files")
-        self.count = 0
+        self.log = ""
 
     def restore(self, damage: Damage, *options: str) -> ward.Outcome:
         """Restore, the tree stopped if it comes to be, from the images with this damage."""
@@ -72,8 +73,8 @@ class Trials:
 
     def problem(self, damage: Damage) -> str | None:
         """What was not right about a restore; None: it has succeeded, or failed as it should."""
-        self.count += 1
         outcome = self.restore(damage)
+        self.log = outcome.log
         found = self._judge(outcome)
         if outcome.left:
             ward.end(outcome.left)

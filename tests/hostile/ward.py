@@ -119,14 +119,14 @@ def command(*words: str, watched: bool = True) -> Outcome:
             _be_engine(write_end)
             status = engine.cli.main(["crucible", *words])
         os._exit(status)
-    status = _await(child)
+    ended_with = _await(child)
     os.close(write_end)
     with open(read_end, "rb") as output:
         os.set_blocking(read_end, False)
         text = (output.read() or b"").decode(errors="replace")
-    if status and watched:
+    if ended_with and watched:
         _settle(before)
-    return Outcome(status, text, _others_but(before) if watched else [], time.monotonic() - start)
+    return Outcome(ended_with, text, _others_but(before) if watched else [], time.monotonic() - start)
 
 
 def _be_engine(output: int) -> None:
