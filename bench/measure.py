@@ -1,154 +1,180 @@
-"""The measurements. Each yields lines of text as it goes."""
+"""The measurements. Each yields rows as it goes.
+
+Every figure is the best of several runs, since what disturbs a run only makes it slower; what is compared is measured
+in turns, so that it is disturbed alike.
+"""
 
 from __future__ import annotations
 
+import math
 import os
-import subprocess
 import sys
 import tempfile
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench import subjects
+from bench.engine import OURS, Engine, command, timed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_OURS = [sys.executable, "-m", "engine"]
+FROZEN_GOAL, START_GOAL, SPEED_GOAL = 5.0, 60.0, 0.8
 _MIB = 1 << 20
 
 
-class Figures:
-    """Milliseconds that one dump and, if asked for, the restore after it took."""
+class Row(NamedTuple):
+    """One line of the result. goal: the bound on the value, None where there is none. note: what it was made of."""
+
+    what: str
+    value: float
+    unit: str
+    note: str = ""
+    goal: float | None = None
+    more_is_better: bool = False
+
+    @property
+    def met(self) -> bool | None:
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.more_is_better else self.value <= self.goal
+
+
+class Best:
+    """The best times of one engine with one subject, in milliseconds."""
 
     def __init__(self) -> None:
-        self.dump = self.frozen = self.restore = float("inf")
+        self.dump = self.frozen = self.restore = self.copy = math.inf
+
+    def note(self, name: str, value: float) -> None:
+        setattr(self, name, min(getattr(self, name), value))
 
 
 class Bench:
-    """How to run an engine. other: path of a second engine, None for none."""
+    """What to measure with.
 
-    def __init__(self, other: str | None, runs: int) -> None:
-        self.other = [other] if other else None
+    other      a second engine, to compare with in the same run
+    runs       of each measurement
+    mebibytes  size of the large process
+    divisor    for the sizes of all other subjects
+    """
+
+    def __init__(self, other: Engine | None = None, runs: int = 5, mebibytes: int = 1000, divisor: int = 1) -> None:
+        self.other = other
         self.runs = runs
+        self.mebibytes = mebibytes
+        self.divisor = divisor
 
-    def cycle(self, program: str, engine: list[str] | None = None, restore: bool = False) -> Figures:
-        """Best times over all runs of one subject, which is left running by the dumps."""
-        best = Figures()
-        with subjects.running(program) as pid, tempfile.TemporaryDirectory(prefix="crucible-bench-") as images:
-            for run in range(self.runs):
-                last = restore and run == self.runs - 1
-                self._clear(images)
-                words = ["dump", "-t", str(pid), "-D", images, "-o", "dump.log"]
-                best.dump = min(best.dump, self._run(engine, words if last else [*words, "-R"]))
-                best.frozen = min(best.frozen, self._frozen(images))
-            if restore:
-                self._wait_for_the_end(pid)
-                best.restore = self._run(engine, ["restore", "-d", "-D", images, "-o", "restore.log"])
-        return best
+    @property
+    def engines(self) -> list[Engine]:
+        return [OURS, self.other] if self.other else [OURS]
 
-    @staticmethod
-    def _clear(images: str) -> None:
-        for entry in os.scandir(images):
-            os.unlink(entry.path)
+    def cycles(self, subject: list[str], restore: bool = True, copy: bool = False) -> list[Best]:
+        """Dump a subject, which runs on, and copy its pages, in turns; then dump it for good and restore it, in turns.
 
-    @staticmethod
-    def _run(engine: list[str] | None, words: list[str]) -> float:
-        start = time.perf_counter()
-        subprocess.run([*(engine or _OURS), *words], check=True)
-        return (time.perf_counter() - start) * 1e3
-
-    @staticmethod
-    def _frozen(images: str) -> float:
-        from engine.images.directory import ImageDir
-
-        with ImageDir(images) as directory:
-            return float(directory.read_one("STATS", "dump").dump.frozen_time) / 1e3
-
-    @staticmethod
-    def _wait_for_the_end(pid: int) -> None:
-        """Until the pid can be used again: its parent, this process, has to reap it."""
-        os.waitid(os.P_PID, pid, os.WEXITED)
-
-    def copy(self, size: int) -> float:
-        """Milliseconds that cp takes for a file of this size that is in the page cache."""
-        with tempfile.TemporaryDirectory(prefix="crucible-bench-") as place:
-            source, target = os.path.join(place, "source"), os.path.join(place, "target")
-            with open(source, "wb") as file:
-                file.writelines(os.urandom(_MIB) for _ in range(size // _MIB))
-            best = float("inf")
+        restore, copy: whether to do these, too. Returns what each of self.engines took at best.
+        """
+        best = [Best() for _ in self.engines]
+        with subjects.running(subject) as pid, tempfile.TemporaryDirectory(prefix="crucible-bench-") as images:
             for _ in range(self.runs):
-                start = time.perf_counter()
-                subprocess.run(["cp", "--reflink=never", source, target], check=True)
-                best = min(best, (time.perf_counter() - start) * 1e3)
-                os.unlink(target)
+                for engine, figures in zip(self.engines, best, strict=True):
+                    figures.note("dump", engine.dump(pid, images, "-R"))
+                    figures.note("frozen", engine.frozen(images))
+                    if copy:
+                        figures.note("copy", _copy(images))
+            for _ in range(self.runs if restore else 0):
+                for engine, figures in zip(self.engines, best, strict=True):
+                    engine.dump(pid, images)
+                    subjects.await_end(pid)
+                    figures.note("restore", engine.restore(images))
         return best
 
 
-def _row(what: str, *cells: str) -> str:
-    return "   ".join([f"{what:18}", *cells])
+def _copy(images: str) -> float:
+    """cp of the pages file, in its own directory."""
+    pages = max((entry.path for entry in os.scandir(images)), key=os.path.getsize)
+    target = os.path.join(images, "copy")
+    taken = timed(lambda: command(["cp", "--reflink=never", pages, target]))
+    os.unlink(target)
+    return taken
 
 
-def _ms(what: str, value: float) -> str:
-    return f"{what} {value:8.1f} ms"
+def small(bench: Bench) -> Iterator[Row]:
+    """How long a small process stands still, and the whole commands."""
+    for name, subject in (("sleep", subjects.sleep()), ("python", subjects.python())):
+        ours, *others = bench.cycles(subject)
+        note = f"dump -R {ours.dump:.0f} ms, restore {ours.restore:.0f} ms"
+        yield Row(f"frozen time of {name}", ours.frozen, "ms", note, FROZEN_GOAL)
+        yield from _compared(bench, f"frozen time of {name}", ours.frozen, [other.frozen for other in others])
 
 
-def small(bench: Bench) -> Iterator[str]:
-    """A small process: how long it stands still, and the whole commands."""
-    for name, engine in (("small process", None), (f"  {bench.other}", bench.other)):
-        if engine or name == "small process":
-            best = bench.cycle(subjects.SLEEP, engine, restore=True)
-            yield _row(name, _ms("frozen", best.frozen), _ms("dump", best.dump), _ms("restore", best.restore))
+def startup(bench: Bench) -> Iterator[Row]:
+    """From the start of the command to its first act on a task, and what of it the interpreter takes alone."""
+    bare = act = math.inf
+    with subjects.running(subjects.sleep()) as pid, tempfile.TemporaryDirectory(prefix="crucible-bench-") as images:
+        for _ in range(max(bench.runs, 10)):
+            bare = min(bare, timed(lambda: command([sys.executable, "-c", "pass"])))
+            act = min(act, OURS.first_act(pid, images))
+    yield Row("start of dump to its first act", act, "ms", f"python -c pass {bare:.0f} ms", START_GOAL)
 
 
-def startup(bench: Bench) -> Iterator[str]:
-    """A whole command that does next to nothing, and what of it the interpreter takes alone."""
-    commands = {"python -c pass": [sys.executable, "-c", "pass"], "check": [*_OURS, "check", "--feature", "timerfd"]}
-    cells = []
-    for name, words in commands.items():
-        best = float("inf")
-        for _ in range(bench.runs):
-            start = time.perf_counter()
-            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-            best = min(best, (time.perf_counter() - start) * 1e3)
-        cells.append(_ms(name, best))
-    yield _row("start-up", *cells)
+def big(bench: Bench) -> Iterator[Row]:
+    """A large process against cp of the same bytes."""
+    _warm_up(bench.mebibytes)
+    size = f"{bench.mebibytes} MiB"
+    ours, *others = bench.cycles(subjects.memory(bench.mebibytes), copy=True)
+    note = f"cp {ours.copy:.0f} ms, dump -R {ours.dump:.0f} ms, frozen {ours.frozen:.0f} ms"
+    yield Row(f"dump of {size}", ours.copy / ours.dump, "of cp's speed", note, SPEED_GOAL, more_is_better=True)
+    yield from _compared(bench, f"dump of {size}", ours.dump, [other.dump for other in others])
+    yield Row(f"restore of {size}", ours.copy / ours.restore, "of cp's speed", f"restore {ours.restore:.0f} ms")
+    yield from _compared(bench, f"restore of {size}", ours.restore, [other.restore for other in others])
 
 
-def big(bench: Bench) -> Iterator[str]:
-    """1000 MiB of private memory against cp of as many bytes."""
-    ours = bench.cycle(subjects.memory(1000), restore=True)
-    copy = bench.copy(1000 * _MIB)
-    ratio = f"{copy / ours.frozen:.2f} of cp's speed"
-    yield _row("1000 MiB", _ms("frozen", ours.frozen), _ms("cp", copy), ratio, _ms("restore", ours.restore))
-    if bench.other:
-        other = bench.cycle(subjects.memory(1000), bench.other, restore=True)
-        ratios = f"dump {ours.dump / other.dump:.2f}, restore {ours.restore / other.restore:.2f} of its time"
-        yield _row(f"  {bench.other[0]}", _ms("frozen", other.frozen), ratios)
-
-
-def parallel(bench: Bench) -> Iterator[str]:
+def parallel(bench: Bench) -> Iterator[Row]:
     """The same memory in one task and in four."""
-    one = bench.cycle(subjects.memory_in_tasks(600, 1)).frozen
-    four = bench.cycle(subjects.memory_in_tasks(600, 4)).frozen
-    yield _row("600 MiB", _ms("in one task", one), _ms("in four", four), f"{os.cpu_count()} processors")
+    mebibytes = bench.mebibytes * 6 // 10
+    (one, *_), (four, *_) = (bench.cycles(subjects.memory(mebibytes, tasks)) for tasks in (1, 4))
+    note = f"{one.frozen:.0f} ms in one, {four.frozen:.0f} ms in four; {os.cpu_count()} processors"
+    yield Row(f"dump of {mebibytes} MiB in four tasks", four.frozen / one.frozen, "of the time in one", note)
+    note = f"{one.restore:.0f} ms in one, {four.restore:.0f} ms in four"
+    yield Row(f"restore of {mebibytes} MiB in four tasks", four.restore / one.restore, "of the time in one", note)
 
 
-def curves(bench: Bench) -> Iterator[str]:
-    """Tasks, threads, descriptors and mappings: the time for one must not grow with their number."""
-    for what, program, numbers in (
+def curves(bench: Bench) -> Iterator[Row]:
+    """The time for one task, thread, descriptor or mapping must not grow with their number."""
+    for what, subject, numbers in (
         ("tasks", subjects.tasks, (25, 50, 100, 200)),
-        ("threads", subjects.threads, (25, 50, 100)),
-        ("descriptors", subjects.descriptors, (250, 500, 1000, 2000)),
-        ("mappings", subjects.mappings, (1250, 2500, 5000)),
+        ("threads", subjects.threads, (25, 50, 100, 200)),
+        ("descriptors", subjects.descriptors, (500, 1000, 2000, 4000)),
+        ("mappings", subjects.mappings, (1250, 2500, 5000, 10000)),
     ):
-        for number in numbers:
-            best = bench.cycle(program(number), restore=True)
-            each = f"({best.frozen / number * 1e3:6.1f} us each)"
-            yield _row(f"{number} {what}", _ms("frozen", best.frozen), each, _ms("restore", best.restore))
+        points = []
+        for number in (max(number // bench.divisor, 2 * step) for step, number in enumerate(numbers, 1)):
+            ours = bench.cycles(subject(number))[0]
+            points.append((number, ours.frozen, ours.restore))
+            note = f"frozen {ours.frozen:.1f} ms, restore {ours.restore:.0f} ms"
+            yield Row(f"{number} {what}", ours.frozen / number * 1e3, "µs each", note)
+        (few, *first), (many, *last) = points[-2:]
+        growth = [math.log(b / a) / math.log(many / few) for a, b in zip(first, last, strict=True)]
+        note = f"restore grows with the power {growth[1]:.2f}"
+        yield Row(f"growth from {few} to {many} {what}", growth[0], "is the power; 1: in proportion", note)
 
 
-BENCHMARKS: dict[str, Callable[[Bench], Iterator[str]]] = {
+def _warm_up(mebibytes: int) -> None:
+    """Touch as much memory as the copies are going to take: a virtual machine has to get it from its host first."""
+    block = os.urandom(_MIB)
+    with tempfile.NamedTemporaryFile(prefix="crucible-bench-") as file:
+        for _ in range(3 * mebibytes):
+            file.write(block)
+
+
+def _compared(bench: Bench, what: str, ours: float, others: list[float]) -> Iterator[Row]:
+    for other in others:
+        assert bench.other is not None
+        note = f"{bench.other.name} {other:.1f} ms"
+        yield Row(what, ours / other, f"of the time of {bench.other.name}", note)
+
+
+BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "small": small,
     "startup": startup,
     "big": big,

@@ -1,102 +1,139 @@
-"""The processes that are measured. Each is a Python program that prints READY and waits."""
+"""The process trees that are measured. All their processes close descriptor READY when they are ready, and sleep."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
+import signal
 import sys
 import tempfile
 from typing import TYPE_CHECKING
 
+from engine.kernel.libc import NR, syscall
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SLEEP = "import time\nprint('READY', flush=True)\nwhile True: time.sleep(1000)\n"
-
-_WAIT = "print('READY', flush=True)\nimport signal\nwhile True: signal.pause()\n"
-
-
-def memory(mebibytes: int) -> str:
-    """Private memory without two equal pages."""
-    return f"""
-import os, struct
-data = bytearray(os.urandom(1 << 20) * {mebibytes})
-for page in range(0, len(data), 4096): struct.pack_into("Q", data, page, page)
-{_WAIT}"""
-
-
-def memory_in_tasks(mebibytes: int, tasks: int) -> str:
-    """The same in several tasks."""
-    return f"""
+READY = 3
+_WAIT = f"""
 import os, signal
+os.close({READY})
+while True: signal.pause()
+"""
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def sleep() -> list[str]:
+    """A small program in C."""
+    return ["sh", "-c", f"exec {READY}>&- sleep 100000"]
+
+
+def python() -> list[str]:
+    """An interpreter that has done nothing."""
+    return _program("")
+
+
+def memory(mebibytes: int, tasks: int = 1) -> list[str]:
+    """Private memory without two equal pages, all in one task or in equal parts in as many children."""
+    fill = f"""
+import os, struct
+def fill():
+    global data
+    data = bytearray(os.urandom(1 << 20) * {mebibytes // tasks})
+    for page in range(0, len(data), 4096): struct.pack_into("Q", data, page, page)
+"""
+    if tasks == 1:
+        return _program(f"{fill}\nfill()")
+    return _program(f"""{fill}
 for _ in range({tasks}):
     if os.fork() == 0:
-        data = os.urandom({mebibytes // tasks} << 20)
-        open("part%d" % os.getpid(), "w").close()
-        while True: signal.pause()
-while len([name for name in os.listdir(".") if name.startswith("part")]) < {tasks}: pass
-{_WAIT}"""
+        fill()
+        break
+""")
 
 
-def tasks(number: int) -> str:
-    """Children that sleep."""
-    return f"""
-import os, signal
-for _ in range({number - 1}):
-    if os.fork() == 0:
-        while True: signal.pause()
-{_WAIT}"""
+def tasks(number: int) -> list[str]:
+    """A parent and children that are programs of their own."""
+    return _program(f"""
+import os
+def sleeps(pid):
+    with open(f"/proc/{{pid}}/stat") as stat: return stat.read().rpartition(") ")[2].startswith("S")
+actions = [(os.POSIX_SPAWN_CLOSE, {READY})]
+words = ["sleep", "100000"]
+children = [os.posix_spawnp("sleep", words, os.environ, file_actions=actions) for _ in range({number - 1})]
+while not all(map(sleeps, children)): pass
+""")
 
 
-def threads(number: int) -> str:
-    """Threads that sleep."""
-    return f"""
+def threads(number: int) -> list[str]:
+    """Threads that wait for a lock."""
+    return _program(f"""
 import threading
 for _ in range({number - 1}): threading.Thread(target=threading.Event().wait, daemon=True).start()
-{_WAIT}"""
+""")
 
 
-def descriptors(number: int) -> str:
+def descriptors(number: int) -> list[str]:
     """Pipes."""
-    return f"""
+    return _program(f"""
 import os, resource
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 pipes = [os.pipe() for _ in range({number // 2})]
-{_WAIT}"""
+""")
 
 
-def mappings(number: int) -> str:
-    """One-page mappings that the kernel can't merge."""
-    return f"""
+def mappings(number: int) -> list[str]:
+    """One-page mappings that the kernel can't merge, every second one with content."""
+    return _program(f"""
 import mmap
 maps = [mmap.mmap(-1, 4096, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, 1 | 2 * (n % 2)) for n in range({number})]
-{_WAIT}"""
+for area in maps[1::2]: area[0] = 1
+""")
+
+
+def _program(text: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", text + _WAIT]
 
 
 @contextlib.contextmanager
-def running(program: str) -> Iterator[int]:
-    """Start a program and wait for its READY; yields its pid. Whatever bears that pid at the end is killed."""
+def running(words: list[str]) -> Iterator[int]:
+    """Start a subject, wait until it is ready and yield its pid. What bears that pid at the end is killed, with its
+    children. Orphans become ours, so that what has been restored can be waited for."""
+    syscall(NR["prctl"], _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    read_end, write_end = os.pipe()
     with tempfile.TemporaryDirectory(prefix="crucible-bench-") as place:
-        out = os.path.join(place, "out")
-        with open(out, "w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-c", program],
-                cwd=place, start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-        while b"READY" not in _content(out):
-            if process.poll() is not None:
-                raise RuntimeError(f"the subject failed: {_content(out).decode()}")
-            os.sched_yield()
+        pid = os.fork()
+        if not pid:
+            _become(words, place, write_end)
+        os.close(write_end)
         try:
-            yield process.pid
+            os.read(read_end, 1)
+            yield pid
         finally:
-            subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=False)
-            process.wait()
+            os.close(read_end)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            await_end(pid)
 
 
-def _content(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+def _become(words: list[str], place: str, ready: int) -> None:
+    """In the child: a session of its own, no descriptors but those that it is to have."""
+    try:
+        os.setsid()
+        os.chdir(place)
+        os.dup2(ready, READY)
+        null = os.open(os.devnull, os.O_RDWR)
+        for number in range(READY):
+            os.dup2(null, number)
+        os.closerange(READY + 1, os.sysconf("SC_OPEN_MAX"))
+        os.execvp(words[0], words)
+    finally:
+        os._exit(127)
+
+
+def await_end(pid: int) -> None:
+    """Until the pids of a dumped tree can be used again: this process has to wait for its root, and for the orphans."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-pid, 0)
