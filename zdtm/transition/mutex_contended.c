@@ -12,11 +12,13 @@
 #include <unistd.h>
 
 #define THREADS 8
+#define PROCESSES 2
 
 static struct shared {
 	pthread_mutex_t mutex, guard;
 	pthread_cond_t changed;
 	volatile bool stop;
+	unsigned started; /* threads */
 	volatile unsigned long owner, rounds, copy, turns; /* the first three under the mutex, the last under the guard */
 } *shared;
 
@@ -25,6 +27,7 @@ static void *fight(void *unused)
 	unsigned long me = (unsigned long)getpid() << 32 | gettid();
 
 	(void)unused;
+	__atomic_add_fetch(&shared->started, 1, __ATOMIC_SEQ_CST);
 	while (!shared->stop) {
 		int error = pthread_mutex_lock(&shared->mutex);
 		check(!error, "pthread_mutex_lock: %s", strerror(error));
@@ -43,6 +46,7 @@ static void *fight(void *unused)
 /* The parent's thread has the even turns, the child's the odd ones. */
 static void *take_turns(void *parity)
 {
+	__atomic_add_fetch(&shared->started, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_lock(&shared->guard);
 	while (!shared->stop) {
 		if (shared->turns % 2 == (unsigned long)parity) {
@@ -92,6 +96,8 @@ static void no_wait(void)
 
 static void wait_for_term(void)
 {
+	while (__atomic_load_n(&shared->started, __ATOMIC_SEQ_CST) < PROCESSES * (THREADS + 1))
+		usleep(1000);
 	test_running();
 	while (test_go_on())
 		usleep(1000);
