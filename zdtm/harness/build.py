@@ -14,7 +14,10 @@ from zdtm.harness.header import Program
 LIB = Path(__file__).parent.parent / "lib"
 FRAME = LIB / "zdtmtst.c"
 LIB_SOURCES = sorted(LIB.glob("*.[ch]"))
-CFLAGS = ("-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-D_GNU_SOURCE", f"-I{LIB}", "-Wl,-z,now")
+CFLAGS = (
+    "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-Wl,-z,now", "-D_GNU_SOURCE",
+    f"-I{LIB}",
+)  # fmt: skip
 """-z now: a function that is bound when it is first called writes to memory, at any time."""
 
 
