@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import cpuinfo
 from engine.errors import CrError
-from engine.objects import table
+from engine.objects import external, table
 from engine.objects.restored_remap import RestoredRemaps
 from engine.option_values import CPU_CAP_IMAGE
 from engine.task import births, core, fs, mm, pstree, seccomp, vdso
@@ -39,6 +39,7 @@ def prepare(ctx: RestoreContext, spaces: dict[int, AddressSpace]) -> tuple[Resto
     plan = None
     if root is not None:
         table.check(ctx)
+        external.warn_unclaimed(ctx)
         if tree_is_whole:
             plan = _plan(root, ctx)
     ctx.problems.raise_if_any("restore")
@@ -54,11 +55,7 @@ def _check_options(ctx: RestoreContext) -> None:
         problems.add(f"pid file {opts.pidfile} exists", remedy="remove it, or name another one")
     elif opts.pidfile and not os.path.isdir(os.path.dirname(opts.pidfile) or "."):
         problems.add(f"pid file {opts.pidfile}: No such file or directory", remedy="make the directory")
-    for number, key in opts.inherit_fd:
-        try:
-            os.fstat(number)
-        except OSError as error:
-            problems.add(f"--inherit-fd fd[{number}]:{key}: {error.strerror}", remedy="open it for the engine")
+    external.check_descriptors(ctx)
     if opts.exec_cmd:
         import shutil
 

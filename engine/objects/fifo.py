@@ -15,8 +15,16 @@ from engine.errors import CrError
 from engine.images.text import get_text
 from engine.objects import fown, pipe_data
 from engine.objects.base import FileKind
-from engine.objects.paths import inherited
-from engine.objects.regular import REGULAR, describe_path, external_key, open_entry, refuse_path, target_of
+from engine.objects.external import inherited, is_external
+from engine.objects.regular import (
+    REGULAR,
+    describe_path,
+    external_key,
+    inherit_keys,
+    open_entry,
+    refuse_path,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -38,7 +46,7 @@ class Fifo(FileKind):
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         target = target_of(file)
-        if external_key(target) in ctx.opts.external:
+        if is_external(ctx, external_key(target)):
             return
         refuse_path(str(file), target, file.task, ctx)
         ends = [end for end in ctx.files if end.kind is self and _inode(end) == _inode(file)]
@@ -59,7 +67,7 @@ class Fifo(FileKind):
     def finish_dump(self, ctx: DumpContext) -> None:
         with ctx.images.writer("FIFO_DATA") as image:
             for pipe_id, files in ctx.part(_DumpedFifos).fifos():
-                if external_key(target_of(files[0])) not in ctx.opts.external:
+                if not is_external(ctx, external_key(target_of(files[0]))):
                     pipe_data.write(image, pipe_id, files)
 
     def check(self, entry: Message, ctx: RestoreContext) -> None:
@@ -133,14 +141,12 @@ class _RestoredFifos:
         it one, so where nobody writes and nothing is queued there is none.
         """
         path = self._path(ends[0])
-        if path.ext:
-            for end in ends:
-                given = inherited(self._ctx, get_text(path.name))
-                if given is None:
-                    raise CrError(f"{path.name}: this fifo is external (pass it by --inherit-fd)")
-                self._made[end.id] = given
-            return
         flags = [self._path(end).flags for end in ends]
+        given = inherited(self._ctx, *inherit_keys(path))
+        if given is not None:
+            adopted = self.queues.adopt(pipe_id, given, flags)
+            self._made.update(zip((end.id for end in ends), adopted, strict=True))
+            return
         data = self.queues.entry(pipe_id)
         never_written = not (data and data.bytes) and all(
             f & os.O_ACCMODE == os.O_RDONLY and f & os.O_NONBLOCK for f in flags
@@ -153,8 +159,7 @@ class _RestoredFifos:
         try:
             if pipe_data.queued(keeper):
                 raise CrError(f"{get_text(path.name)}: another process has put data into this fifo (end that process)")
-            packet_mode = any(f & os.O_DIRECT and f & os.O_ACCMODE != os.O_RDONLY for f in flags)
-            self.queues.fill(pipe_id, keeper, packet_mode)
+            self.queues.fill(pipe_id, keeper, flags)
             self._open_ends(ends)
         finally:
             os.close(keeper)

@@ -20,7 +20,8 @@ from engine.images.text import get_text, set_text
 from engine.kernel.names import file_system_type
 from engine.objects import memfd_pages
 from engine.objects.base import FileKind
-from engine.objects.paths import DELETED, inherited, reopen
+from engine.objects.external import inherited, is_inherited
+from engine.objects.paths import DELETED, reopen
 from engine.objects.status_flags import set_flags
 
 if TYPE_CHECKING:
@@ -61,12 +62,12 @@ class Memfd(FileKind):
         inode = ctx.part(_RestoredMemfds).inodes.get(entry.inode_id)
         if inode is None:
             ctx.problems.add(f"memfd.img has no inode {entry.inode_id}", remedy="the image is damaged")
-        else:
+        elif not is_inherited(ctx, _key(inode)):
             memfd_pages.check(ctx.images, inode)
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
         memfds = ctx.part(_RestoredMemfds)
-        given = inherited(ctx, _PREFIX + get_text(memfds.inodes[entry.inode_id].name))
+        given = inherited(ctx, _key(memfds.inodes[entry.inode_id]))
         if given is not None:
             return given
         access = os.O_PATH | os.O_NOFOLLOW if entry.flags & os.O_PATH else os.O_ACCMODE
@@ -80,7 +81,14 @@ class Memfd(FileKind):
         """What is going to be sealed against writing has to be mapped as if it were already: a shared mapping that
         mprotect(2) could make writable is in the way of the seal (fs/memfd.c, memfd_add_seals)."""
         memfds = ctx.part(_RestoredMemfds)
-        sealed = memfds.inodes[entry.inode_id].seals & _F_SEAL_WRITE
+        inode = memfds.inodes[entry.inode_id]
+        given = inherited(ctx, _key(inode))
+        if given is not None:
+            try:
+                return reopen(given, mode)
+            finally:
+                os.close(given)
+        sealed = inode.seals & _F_SEAL_WRITE
         return reopen(memfds.fd(entry.inode_id), os.O_RDONLY if sealed else mode)
 
 
@@ -187,6 +195,11 @@ def _sysv_ids() -> set[int]:
 
 
 # Restore
+
+
+def _key(inode: Message) -> str:
+    """By what key --inherit-fd calls a memfd."""
+    return _PREFIX + get_text(inode.name)
 
 
 class _RestoredMemfds:

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from typing import TYPE_CHECKING
 
 from engine.kernel.names import open_in_root
-
-if TYPE_CHECKING:
-    from engine.restore_context import RestoreContext
 
 DELETED = " (deleted)"
 _PATH_MAX = 4096
@@ -63,11 +59,3 @@ def is_tmpfile(flags: int) -> bool:
 def without_tmpfile(flags: int) -> int:
     """The flags by which an existing file can be opened. O_TMPFILE has O_DIRECTORY in it."""
     return flags & ~os.O_TMPFILE if is_tmpfile(flags) else flags
-
-
-def inherited(ctx: RestoreContext, *keys: str) -> int | None:
-    """A copy of the descriptor that the user has given for one of these keys (--inherit-fd), None if there is none."""
-    for number, key in ctx.opts.inherit_fd:
-        if key in keys:
-            return os.dup(number)
-    return None

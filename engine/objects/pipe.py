@@ -18,7 +18,8 @@ from engine import log
 from engine.kernel.libc import MACHINE
 from engine.objects import pipe_data
 from engine.objects.base import FileKind
-from engine.objects.paths import inherited, reopen
+from engine.objects.external import inherited, is_inherited
+from engine.objects.paths import reopen
 from engine.objects.status_flags import SETTABLE
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ class Pipe(FileKind):
                 if external:
                     log.warn(
                         f"task {files[0].task.pid}: {files[0]}: {_holder(pipe_id, ctx)} has the other end; "
-                        f"restore needs --inherit-fd fd[N]:pipe:[{pipe_id}]"
+                        f"restore needs --inherit-fd fd[N]:{_key(pipe_id)}"
                     )
                 pipe_data.write(image, pipe_id, files, external)
 
     def check(self, entry: Message, ctx: RestoreContext) -> None:
-        key = f"pipe:[{entry.pipe_id}]"
-        if any(key == given for _, given in ctx.opts.inherit_fd):
+        key = _key(entry.pipe_id)
+        if is_inherited(ctx, key):
             return
         queues = ctx.part(_RestoredPipes).queues
         data = queues.entry(entry.pipe_id)
@@ -78,6 +79,11 @@ class Pipe(FileKind):
         return ctx.part(_RestoredPipes).open(entry)
 
 
+def _key(pipe_id: int) -> str:
+    """What /proc/PID/fd shows for a pipe, and --inherit-fd calls it."""
+    return f"pipe:[{pipe_id}]"
+
+
 def _holder(pipe_id: int, ctx: DumpContext) -> str:
     """Who outside of the tree has a pipe open."""
     inside = {task.pid for task in ctx.tasks} | {os.getpid()}
@@ -86,7 +92,7 @@ def _holder(pipe_id: int, ctx: DumpContext) -> str:
             continue
         try:
             for fd in os.listdir(f"/proc/{name}/fd"):
-                if os.readlink(f"/proc/{name}/fd/{fd}") == f"pipe:[{pipe_id}]":
+                if os.readlink(f"/proc/{name}/fd/{fd}") == _key(pipe_id):
                     with open(f"/proc/{name}/comm", errors="replace") as comm:
                         return f"process {name} ({comm.read().strip()})"
         except OSError:
@@ -111,10 +117,10 @@ class _RestoredPipes:
         """The description of an entry."""
         if entry.id not in self._made:
             ends = self._pipes[entry.pipe_id]
-            given = inherited(self._ctx, f"pipe:[{entry.pipe_id}]")
+            given = inherited(self._ctx, _key(entry.pipe_id))
             if given is not None:
-                self._made.update((end.id, os.dup(given)) for end in ends)
-                os.close(given)
+                adopted = self.queues.adopt(entry.pipe_id, given, [end.flags for end in ends])
+                self._made.update(zip((end.id for end in ends), adopted, strict=True))
             else:
                 self._make(entry.pipe_id, ends)
         return self._made.pop(entry.id)
@@ -122,10 +128,9 @@ class _RestoredPipes:
     def _make(self, pipe_id: int, ends: list[Message]) -> None:
         """A pipe with its contents and all its descriptions."""
         read_end, write_end = os.pipe2(os.O_CLOEXEC)
-        packet_mode = any(end.flags & os.O_DIRECT and end.flags & os.O_ACCMODE != os.O_RDONLY for end in ends)
         free = {os.O_RDONLY: read_end, os.O_WRONLY: write_end}
         try:
-            self.queues.fill(pipe_id, write_end, packet_mode)
+            self.queues.fill(pipe_id, write_end, [end.flags for end in ends])
             for end in ends:
                 mode = end.flags & os.O_ACCMODE
                 original = not end.flags & _O_LARGEFILE and mode in free

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import stat
 import struct
 import termios
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError
 from engine.kernel.libc import NR, syscall
 from engine.objects.paths import reopen
+from engine.objects.status_flags import SETTABLE
 
 if TYPE_CHECKING:
     from engine.images.writer import ImageWriter
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 Message = Any
 
 _SPLICE_F_NONBLOCK = 2
+_INO_MASK = 0xFFFFFFFF
 
 
 # Dump
@@ -153,13 +156,54 @@ class Queues:
         """Give a new pipe the size that it had."""
         _set_size(fd, self._size(pipe_id))
 
-    def fill(self, pipe_id: int, fd: int, packet_mode: bool) -> None:
-        """Set a new pipe's size and put in what was queued. fd: an end to write to, whose flags are changed."""
+    def adopt(self, pipe_id: int, given: int, ends: list[int]) -> list[int]:
+        """The ends of what the user passes in place of a pipe: the first end that fits is the passed description, all
+        others are opened anew. given: a descriptor, ours from now on; ends: open flags.
+
+        What was queued goes in where the tree is to read it, unless this is the old pipe, which still has it. Where
+        the tree only writes, it is for a reader outside, who has the old pipe to read it from.
+        """
+        info = os.fstat(given)
+        if not stat.S_ISFIFO(info.st_mode):
+            return [given, *(os.dup(given) for _ in ends[1:])]
+        if any(flags & os.O_ACCMODE != os.O_WRONLY for flags in ends) and info.st_ino & _INO_MASK != pipe_id:
+            self._refill(pipe_id, given, ends)
+        made: list[int] = []
+        mode = fcntl.fcntl(given, fcntl.F_GETFL) & os.O_ACCMODE
+        for flags in ends:
+            fits = given not in made and flags & os.O_ACCMODE == mode
+            made.append(given if fits else reopen(given, flags & os.O_ACCMODE | os.O_NONBLOCK))
+            fcntl.fcntl(made[-1], fcntl.F_SETFL, flags & SETTABLE)
+        if given not in made:
+            os.close(given)
+        return made
+
+    def _refill(self, pipe_id: int, given: int, ends: list[int]) -> None:
+        entry = self._entries.get(pipe_id)
+        if entry is None or not entry.bytes:
+            return
+        there = queued(given)
+        if there:
+            what = f"pipe {pipe_id}: the passed pipe holds {there} bytes, which would come before the {entry.bytes} old"
+            raise CrError(f"{what} ones (pass an empty pipe)")
+        both = reopen(given, os.O_RDWR)
+        try:
+            self.fill(pipe_id, both, ends)
+        finally:
+            os.close(both)
+
+    def fill(self, pipe_id: int, fd: int, ends: list[int]) -> None:
+        """Set a new pipe's size and put in what was queued.
+
+        fd    an end to write to, whose flags are changed
+        ends  open flags of the ends that it shall have
+        """
         entry = self._entries.get(pipe_id)
         if entry is None:
             return
         data = self._data.pop(pipe_id, b"")
-        packet_mode = packet_mode or bool(entry.packets)
+        writes_packets = any(flags & os.O_DIRECT and flags & os.O_ACCMODE != os.O_RDONLY for flags in ends)
+        packet_mode = writes_packets or bool(entry.packets)
         try:
             _set_size(fd, entry.size)
             fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK | (os.O_DIRECT if packet_mode else 0))

@@ -17,8 +17,9 @@ from engine.images.text import get_text, set_text
 from engine.kernel.names import mount_id
 from engine.objects import fown
 from engine.objects.base import FileKind
+from engine.objects.external import inherited, is_external, is_inherited
 from engine.objects.locks import DumpedLocks
-from engine.objects.paths import inherited, open_name, problem_of, reopen, stat_name, without_tmpfile
+from engine.objects.paths import open_name, problem_of, reopen, stat_name, without_tmpfile
 from engine.objects.remap import DumpedRemaps, Target, Unreachable
 from engine.objects.restored_remap import RestoredRemaps
 from engine.objects.status_flags import O_ASYNC, SETTABLE
@@ -57,7 +58,7 @@ class RegularFile(FileKind):
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         target = target_of(file)
-        if external_key(target) in ctx.opts.external:
+        if is_external(ctx, external_key(target)):
             return
         device = file.stat.st_rdev
         if stat.S_ISCHR(file.stat.st_mode) and not file.flags & os.O_PATH:
@@ -80,7 +81,7 @@ class RegularFile(FileKind):
         if entry.id in remaps:
             return
         name = get_text(entry.name)
-        if any(key in _inherit_keys(entry) for _, key in ctx.opts.inherit_fd):
+        if is_inherited(ctx, *inherit_keys(entry)):
             return
         if entry.ext:
             ctx.problems.add(f"{name}: this file is external", remedy=f"pass it by --inherit-fd fd[N]:{name}")
@@ -96,7 +97,8 @@ class RegularFile(FileKind):
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
         fd = open_entry(entry, entry.flags, ctx)
-        position_on(fd, entry)
+        if not is_inherited(ctx, *inherit_keys(entry)):
+            position_on(fd, entry)
         return fd
 
     def open_mapped(self, entry: Message, mode: int, ctx: RestoreContext) -> int:
@@ -133,7 +135,7 @@ def describe_path(ctx: DumpContext, target: Target, file_id: int, flags: int = 0
     entry = message("reg_file_entry")(id=file_id, flags=flags, pos=pos)
     fown.clear(entry.fown)
     key = external_key(target)
-    if key in ctx.opts.external:
+    if is_external(ctx, key):
         entry.ext = True
         entry.name = key
         return entry
@@ -214,7 +216,8 @@ def mapped_file_id(ctx: DumpContext, task: Task, fd: int, link: str) -> int:
 # Restore
 
 
-def _inherit_keys(entry: Message) -> tuple[str, ...]:
+def inherit_keys(entry: Message) -> tuple[str, ...]:
+    """By what keys --inherit-fd calls the file of an entry."""
     name = get_text(entry.name)
     return (name,) if entry.ext else (name.lstrip("/"),)
 
@@ -255,7 +258,7 @@ def open_entry(entry: Message, flags: int, ctx: RestoreContext) -> int:
     try:
         if entry.id in remaps:
             fd = remaps.open(entry.id, how)
-        elif (given := inherited(ctx, *_inherit_keys(entry))) is not None:
+        elif (given := inherited(ctx, *inherit_keys(entry))) is not None:
             return given
         else:
             fd = open_name(name, without_tmpfile(how))

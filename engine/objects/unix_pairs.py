@@ -21,7 +21,7 @@ from engine.errors import CrError
 from engine.kernel.sockets import accept, borrowed, file_of_descriptor, new_socket
 from engine.kernel.unix_diag import CLOSE, ESTABLISHED, LISTEN, bound_file
 from engine.objects import unix_creds
-from engine.objects.paths import inherited
+from engine.objects.external import inherited
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
 from engine.objects.unix_queue import RestoredQueues
 
@@ -37,6 +37,11 @@ TYPES = (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET)
 STATES = (ESTABLISHED, CLOSE, LISTEN)
 _RCV_SHUTDOWN, _SEND_SHUTDOWN = 1, 2
 _UNIXSK = 5
+
+
+def inherit_key(ino: int) -> str:
+    """By what key --inherit-fd calls a socket. ino: its inode number in the images."""
+    return f"socket:[{ino}]"
 
 
 class _Listener(NamedTuple):
@@ -93,7 +98,7 @@ class RestoredSockets:
     def open(self, entry: Message) -> int:
         """The descriptor of a socket, which may have been made together with another one already."""
         if entry.ino not in self.fds:
-            given = inherited(self._ctx, f"socket:[{entry.ino}]")
+            given = inherited(self._ctx, inherit_key(entry.ino))
             if given is not None:
                 self._have(entry, given)
                 self.inherited.add(entry.ino)

@@ -93,6 +93,10 @@ class DumpedQueues:
                 files = [self._ctx.table.adopt(fd, file.task) for fd in message.fds]
                 self._queues[file].append(Queue(message.data, files, message.sender, message.creds))
 
+    def has(self, file: OpenFile) -> bool:
+        """Whether anything waits in a socket."""
+        return bool(self._queues.get(file))
+
     def write(self) -> None:
         """sk-queues.img."""
         from engine.images.schema import message

@@ -37,20 +37,21 @@ def settle(ctx: RestoreContext) -> None:
     """Finish all sockets that exist and are not finished yet, with those that wait in their queues."""
     sockets, queues = ctx.part(RestoredSockets), ctx.part(RestoredQueues)
     done = ctx.part(_Done)
-    entries: list[Message] = []
+    all_new: list[Message] = []
     while new := [entry for ino, entry in sockets.by_ino.items() if ino in sockets.fds and ino not in done.inos]:
         done.inos |= {entry.ino for entry in new}
-        entries += [entry for entry in new if entry.ino not in sockets.inherited]
+        all_new += new
         for entry in new:
             for item in queues.of(entry.id):
                 for right in item.rights:
                     ctx.open_file(right)
-    entries.sort(key=lambda entry: int(entry.id))
+    all_new.sort(key=lambda entry: int(entry.id))
+    entries = [entry for entry in all_new if entry.ino not in sockets.inherited]
     for entry in entries:
         with saying(entry):
             _Filler(entry, ctx).fill()
     _Connector(ctx, entries).connect_all()
-    for entry in entries:
+    for entry in all_new:
         with saying(entry):
             _finish(entry, ctx)
     while sockets.to_close:

@@ -24,8 +24,9 @@ from engine.kernel.sockets import borrowed
 from engine.kernel.unix_diag import LISTEN, UnixSocket, unix_sockets
 from engine.objects import sock_opts, unix_creds, unix_name
 from engine.objects.base import FileKind
+from engine.objects.external import is_external, is_inherited
 from engine.objects.fown import clear
-from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets, saying
+from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets, inherit_key, saying
 from engine.objects.unix_queue import DumpedQueues, RestoredQueues, bytes_waiting, events, raw_name
 from engine.objects.unix_settle import settle
 
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 Message = Any
 
 _DEVICE_AND_INODE = 0xFFFFFFFF
+
+
+def _external_keys(ino: int, peer: int) -> tuple[str, str]:
+    """By what keys --external calls a socket with a peer outside of the tree."""
+    return f"unix[{ino}]", f"unix[{peer}]"
 
 
 class UnixSocketKind(FileKind):
@@ -135,10 +141,9 @@ def _check_peer(entry: Message, ctx: RestoreContext) -> None:
         if not _can_be_connected(entry, peer, sockets):
             ctx.problems.add(f"{what}: can't be connected to file {peer.id}", remedy="the image is damaged")
         return
-    external = {f"unix[{entry.ino}]", f"unix[{entry.peer}]"} & set(ctx.opts.external)
-    given = any(key == f"socket:[{entry.ino}]" for _, key in ctx.opts.inherit_fd)
-    if entry.peer and not external and not given:
-        remedy = f"pass the socket by --inherit-fd fd[N]:socket:[{entry.ino}]"
+    key = inherit_key(entry.ino)
+    if entry.peer and not is_external(ctx, *_external_keys(entry.ino, entry.peer)) and not is_inherited(ctx, key):
+        remedy = f"pass the socket by --inherit-fd fd[N]:{key}"
         ctx.problems.add(f"{what}: its peer {entry.peer} is not in the images", remedy=remedy)
 
 
@@ -260,7 +265,10 @@ def _peer(file: OpenFile, row: UnixSocket, ctx: DumpContext) -> int:
         return 0
     if sockets.file(peer) is not None:
         return peer
-    if f"unix[{row.ino}]" in ctx.opts.external or f"unix[{peer}]" in ctx.opts.external:
+    if is_external(ctx, *_external_keys(row.ino, peer)):
+        if ctx.part(DumpedQueues).has(file):
+            what = f"{file}: is external, and what waits in it could only be sent again by its peer"
+            ctx.problems.add(what, file.task.pid, "dump again when it has been read")
         return peer
     other = sockets.rows.get(peer)
     remedy = "dump the process at the other end too"
