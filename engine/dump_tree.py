@@ -7,6 +7,7 @@ for files without a name (--link-remap), which a failed dump takes away again.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,10 @@ from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
 from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
-from engine.kernel.proc_maps import PROT_EXEC
+from engine.kernel.proc_maps import PROT_EXEC, read_smaps, stat_map_file
+from engine.kernel.proc_stat import read_stat
+from engine.kernel.proc_status import read_status
+from engine.kernel.procfs import read_limits
 from engine.objects.table import DumpedTables
 from engine.option_values import CPU_CAP_IMAGE
 from engine.stats import DumpStats
@@ -70,19 +74,20 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         if not scripts.run("pre-dump"):
             raise CrError("the pre-dump script failed, nothing has been dumped")
         images.hold_back()
+        _rehearse(root_pid)
         log.info(f"Freezing the tree of task {root_pid}")
-        tree = FrozenTree(root_pid, opts.timeout)
-        with stats.timing("freezing_time"):
-            frozen = tree.__enter__()
-        with frozen, stats.timing("frozen_time"):
-            ctx = DumpContext(opts, images, frozen.root, stats)
-            undo.callback(ctx.undo)
-            _dump(ctx)
-            status = _conclude(ctx, scripts)
-            if not status and not opts.leave_running:
-                undo.pop_all()
-                commit()
-                _end(frozen, opts)
+        with FrozenTree(root_pid, opts.timeout) as tree:
+            with stats.timing("freezing_time"):
+                tree.freeze()
+            with stats.timing("frozen_time"):
+                ctx = DumpContext(opts, images, tree.root, stats)
+                undo.callback(ctx.undo)
+                _dump(ctx)
+                status = _conclude(ctx, scripts)
+                if not status and not opts.leave_running:
+                    undo.pop_all()
+                    commit()
+                    _end(tree, opts)
         images.settle()
         stats.write(opts)
         undo.pop_all()
@@ -106,9 +111,21 @@ def load_ahead() -> None:
     cpu_state.march()
     xsave_components()
     low_addresses()
+    pstree.own_namespaces()
+    cgroups.own_groups()
     if can_scan():
         guard_category()
         task_size()
+
+
+def _rehearse(pid: int) -> None:
+    """Read the root task while it runs. What is read again when it stands is then in the caches of the kernel, and the
+    code that reads it is in memory and has been specialised by the interpreter."""
+    with contextlib.suppress(OSError):
+        read_stat(pid), read_status(pid), read_limits(pid)
+        for vma in read_smaps(pid):
+            if vma.ino:
+                stat_map_file(pid, vma)
 
 
 def _conclude(ctx: DumpContext, scripts: ActionScripts) -> int:

@@ -8,6 +8,7 @@ everything, from then on it changes nothing.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -40,6 +41,7 @@ def run_here(work: Callable[[Callable[[], None]], int]) -> int:
 
 
 def _work(work: Callable[[Callable[[], None]], int], parent: int) -> int:
+    gc.disable()  # A worker does not live long, and a tree that stands would wait for each look at all that is loaded.
     syscall(NR["prctl"], _PR_SET_PDEATHSIG, int(signal.SIGKILL))
     if os.getppid() != parent:
         return 1

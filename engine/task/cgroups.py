@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from engine import log
@@ -17,11 +18,10 @@ Message = Any
 OWN_SET = 1
 
 
-class _OwnGroups:
-    """The groups that the engine is in."""
-
-    def __init__(self, _: DumpContext) -> None:
-        self.groups = {(group.hierarchy, group.path) for group in read_cgroups(os.getpid())}
+@cache
+def own_groups() -> frozenset[tuple[int, str]]:
+    """The groups that the engine is in: (number of the hierarchy, path)."""
+    return frozenset((group.hierarchy, group.path) for group in read_cgroups(os.getpid()))
 
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
@@ -31,7 +31,7 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
 
 def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     """Say so when a task will not come back into the groups it is in."""
-    own = ctx.part(_OwnGroups).groups
+    own = own_groups()
     for group in read_cgroups(task.pid):
         if (group.hierarchy, group.path) not in own:
             log.warn(f"task {task.pid}: is in cgroup {group.path}, but will be restored into the engine's")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
@@ -37,6 +38,12 @@ def namespace_ids(pid: int) -> dict[str, int]:
     return {name: os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in _NAMESPACES}
 
 
+@cache
+def own_namespaces() -> dict[str, int]:
+    """Those of the engine."""
+    return namespace_ids(os.getpid())
+
+
 def own_ids() -> Message:
     """inventory.root_ids: the engine's own set, number 1 of everything; namespaces are numbered in order."""
     from engine.images.schema import message
@@ -59,7 +66,7 @@ def collect_ids(ctx: DumpContext) -> dict[int, Message]:
         "fs_id": KobjIds(KCMP_FS, own),
         "sighand_id": KobjIds(KCMP_SIGHAND, own),
     }
-    host = namespace_ids(own)
+    host = own_namespaces()
     result: dict[int, Message] = {}
     for task in ctx.tasks:
         if task.state == DEAD:

@@ -31,7 +31,7 @@ _REAPING_SECONDS, _REAPING_STEP = 2.0, 0.0005
 
 
 class FrozenTree:
-    """A tree under ptrace, as a context manager: whatever happens inside, the tasks run on afterwards.
+    """A tree under ptrace, as a context manager: whatever happens inside, frozen tasks run on afterwards.
 
     root_pid  the root task
     timeout   seconds until a tree that can't be stopped is given up
@@ -46,20 +46,20 @@ class FrozenTree:
 
     def __enter__(self) -> FrozenTree:
         self._refuse_own_line()
-        previous = signal.signal(signal.SIGALRM, self._too_slow)
-        signal.alarm(self.timeout)
-        try:
-            self._seize_all()
-        except BaseException:
-            self.release()
-            raise
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, previous)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+    def freeze(self) -> None:
+        """Stop all tasks; from then on they are in self.root. Raises CrError, Refused."""
+        previous = signal.signal(signal.SIGALRM, self._too_slow)
+        signal.alarm(self.timeout)
+        try:
+            self._seize_all()
+        finally:
+            signal.alarm(0)
+            signal.signal(signal.SIGALRM, previous)
 
     def _refuse_own_line(self) -> None:
         """An engine can't stop itself, nor dump a tree that it is in."""

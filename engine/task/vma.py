@@ -115,8 +115,21 @@ def _classify(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
         _classify_file(ctx, task, vma, entry, where)
 
 
+class _MappedFiles:
+    """What stat(2) says of the files that are mapped, each of which mostly is several times."""
+
+    def __init__(self, _: DumpContext) -> None:
+        self._seen: dict[tuple[int, int, str], os.stat_result] = {}
+
+    def stat(self, pid: int, vma: Vma) -> os.stat_result:
+        key = vma.dev, vma.ino, vma.name
+        if key not in self._seen:
+            self._seen[key] = stat_map_file(pid, vma)
+        return self._seen[key]
+
+
 def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where: str) -> None:
-    info = stat_map_file(task.pid, vma)
+    info = ctx.part(_MappedFiles).stat(task.pid, vma)
     if vma.name.startswith("/[aio]"):
         ctx.problems.add(f"{where}: a kernel aio context can't be dumped", task.pid, "have it destroyed (io_destroy)")
         entry.status = AIORING
