@@ -54,8 +54,16 @@ _BOUNDS: dict[str, dict[str, Bounds]] = {
     "ucred_entry": {"pid": _PID, "uid": _ID, "gid": _ID},
     "unix_sk_entry": {"backlog": _INT, "uid": _ID, "gid": _ID},
     "user_x86_fpregs_entry": dict.fromkeys("cwd swd twd fop".split(), _SHORT),
+    "vma_entry": {"fdflags": _INT},
 }
 """message: field: (lowest, highest)."""
+
+_OPEN_FILES = (
+    "bpfmap_file eventfd_file eventpoll_file fanotify_file inet_sk inotify_file memfd_file netlink_sk ns_file"
+    " packet_sock pidfd pipe reg_file signalfd timerfd tty_file unix_sk"
+).split()
+for _name in _OPEN_FILES:
+    _BOUNDS.setdefault(f"{_name}_entry", {})["flags"] = _INT
 
 _LENGTHS: dict[str, dict[str, int]] = {
     "creds_entry": {"groups": 1 << 16, **dict.fromkeys("cap_inh cap_prm cap_eff cap_bnd cap_amb".split(), 2)},
