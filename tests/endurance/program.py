@@ -140,7 +140,7 @@ def main() -> int:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind("service")
     listener.listen()
-    threads, children = [], []
+    children = []
     pairs = _pairs(listener)
     for number, (_, client) in enumerate(pairs, THREADS):
         child = os.fork()
@@ -149,8 +149,7 @@ def main() -> int:
             sys.stderr.write("".join(program.wrong))
             os._exit(bool(program.wrong))
         children.append(child)
-    for number in range(THREADS):
-        threads.append(threading.Thread(target=program.work, args=(number, program.rewriter())))
+    threads = [threading.Thread(target=program.work, args=(n, program.rewriter())) for n in range(THREADS)]
     for number, (served, client) in enumerate(pairs, THREADS + CLIENTS):
         client.close()
         threads.append(threading.Thread(target=program.work, args=(number, program.server(served))))
