@@ -134,6 +134,55 @@ def test_end_held_by_somebody_else(cycle: Cycle, capfd: pytest.CaptureFixture[st
         os.close(pipe[1])
 
 
+def test_what_waits_goes_into_the_pipe_that_is_passed(cycle: Cycle) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"queued")
+    (message,) = cycle.dump(reader)
+    given_reader, given_writer = os.pipe()
+    cycle.opts.inherit_fd = [(given_reader, f"pipe:[{message.pipe_id}]")]
+    (new,) = cycle.restore()
+    os.write(given_writer, b" and new")
+    assert os.read(new, 100) == b"queued and new"
+    for fd in (reader, writer, given_reader, given_writer):
+        os.close(fd)
+
+
+def test_the_old_pipe_still_has_what_waits(cycle: Cycle) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"queued")
+    (message,) = cycle.dump(reader)
+    cycle.opts.inherit_fd = [(writer, f"pipe:[{message.pipe_id}]")]
+    (new,) = cycle.restore()
+    assert os.read(new, 100) == b"queued"
+    for fd in (reader, writer):
+        os.close(fd)
+
+
+def test_passed_pipe_has_something_in_it(cycle: Cycle) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"queued")
+    (message,) = cycle.dump(reader)
+    given_reader, given_writer = os.pipe()
+    os.write(given_writer, b"before")
+    cycle.opts.inherit_fd = [(given_reader, f"pipe:[{message.pipe_id}]")]
+    with pytest.raises(CrError, match="holds 6 bytes, which would come before the 6 old ones"):
+        cycle.restore()
+    for fd in (reader, writer, given_reader, given_writer):
+        os.close(fd)
+
+
+def test_something_else_in_place_of_a_pipe(cycle: Cycle) -> None:
+    reader, writer = os.pipe()
+    first, second = cycle.dump(writer, reader)
+    assert first.pipe_id == second.pipe_id
+    null = os.open(os.devnull, os.O_RDWR)
+    cycle.opts.inherit_fd = [(null, f"pipe:[{first.pipe_id}]")]
+    for new in cycle.restore():
+        assert os.fstat(new).st_rdev == os.fstat(null).st_rdev
+    for fd in (reader, writer, null):
+        os.close(fd)
+
+
 def test_size_beyond_the_limit(cycle: Cycle, pipe: tuple[int, int]) -> None:
     cycle.dump(*pipe)
     with cycle.images.reader("PIPES_DATA") as reader:

@@ -81,6 +81,7 @@ def test_expect_refuse(tmp_path: Path, line: str, pattern: str) -> None:
         ('"""X.\n\nflavours: x\n"""\n', "unknown flavours: x"),
         ('"""X.\n\nexpect: refuse (\n"""\n', "bad regex"),
         ('"""X.\n\nexpect: joy\n"""\n', "can be given once"),
+        ('"""X.\n\noutside: A\noutside: B\n"""\n', "names a class"),
     ],
 )
 def test_bad_headers(tmp_path: Path, text: str, message: str) -> None:

@@ -10,9 +10,10 @@
     expect: refuse <regex>                     the dump must fail, with a message that matches
     modes: not iters: reason                   a mode that makes no sense for this state
     oracle: ignore KIND: reason                facts that may differ after the restore (see oracle/)
+    outside: CLASS                             who keeps the other ends outside of the tree (see zdtm/lib/outside.py)
     cflags: -lrt                               for programs in C
 
-A line indented below one of these continues it. Every key but `expect` may be repeated.
+A line indented below one of these continues it. Every key but `expect` and `outside` may be repeated.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ KEYS = (
     "expect",
     "modes",
     "oracle",
+    "outside",
     "cflags",
 )
 KEY_LINE = re.compile(r"([a-z-]+):(?:\s+(.*))?$")
@@ -63,6 +65,8 @@ class Program:
     """mode -> reason"""
     oracle_ignores: dict[str, str] = field(default_factory=dict)
     """kind of fact -> reason"""
+    outside: str | None = None
+    """Name of the class in the program that lives outside of the tree."""
     cflags: tuple[str, ...] = ()
 
     @property
@@ -111,6 +115,7 @@ def read(path: Path) -> Program:
         refusal=_refusal(values.get("expect", []), path),
         without_modes=without_modes,
         oracle_ignores=oracle_ignores,
+        outside=_outside(values.get("outside", []), path),
         cflags=words("cflags"),
     )
 
@@ -155,6 +160,14 @@ def _reasons(values: dict[str, list[str]], key: str, verb: str, path: Path) -> d
             raise BadHeader(f'{path}: "{key}: {line}" should read "{key}: {verb} NAME: reason"')
         reasons[match[1]] = match[2]
     return reasons
+
+
+def _outside(lines: list[str], path: Path) -> str | None:
+    if not lines:
+        return None
+    if len(lines) > 1 or path.suffix != ".py" or not lines[0].isidentifier():
+        raise BadHeader(f'{path}: "outside:" can be given once, and names a class of a program in Python')
+    return lines[0]
 
 
 def _refusal(lines: list[str], path: Path) -> str | None:

@@ -6,6 +6,7 @@ whether the program passed.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -23,15 +24,23 @@ class Init:
         self.statuses: dict[int, int] = {}
         """pid -> raw wait status, of every child that died since it was last asked for"""
 
-    def spawn(self, command: list[str], environment: dict[str, str], directory: Path, output: Path) -> int:
+    def spawn(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        directory: Path,
+        output: Path,
+        descriptors: dict[int, int] | None = None,
+    ) -> int:
         """Start a session leader with default signals, stdin from /dev/null, stdout and stderr appended to output.
+        descriptors: more that it gets, number there -> ours.
 
         Not by posix_spawn: glibc's leaves its two internal signals ignored in the child, which nobody's shell does.
         """
         pid = os.fork()
         if pid == 0:
             try:
-                _become(command, environment, directory, output)
+                _become(command, environment, directory, output, descriptors or {})
             except OSError as problem:
                 os.write(2, f"cannot start {command[0]}: {problem}\n".encode())
             finally:
@@ -70,13 +79,18 @@ class Init:
             self.statuses[pid] = status
 
 
-def _become(command: list[str], environment: dict[str, str], directory: Path, output: Path) -> None:
+def _become(
+    command: list[str], environment: dict[str, str], directory: Path, output: Path, descriptors: dict[int, int]
+) -> None:
     os.setsid()
     os.chdir(directory)
     null = os.open(os.devnull, os.O_RDONLY)
     out = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    for descriptor, number in ((null, 0), (out, 1), (out, 2)):
-        os.dup2(descriptor, number)
+    wanted = {0: null, 1: out, 2: out} | descriptors
+    # First beyond all numbers that are wanted, so that none is in the way of another.
+    above = {number: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, max(wanted) + 1) for number, fd in wanted.items()}
+    for number, fd in above.items():
+        os.dup2(fd, number)
     for signo in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(signo, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -20,7 +20,9 @@ from zdtm.harness.init import Init, descendants, died_how
 from zdtm.harness.oracle.compare import as_text, differences
 from zdtm.harness.oracle.picture import KINDS, STEADY_KINDS, Picture, take, wait_until_quiet
 from zdtm.harness.oracle.stir import interrupt_tree
+from zdtm.harness.outside import Supplier
 from zdtm.harness.workcopy import WorkCopy
+from zdtm.lib.program import Failure
 
 READY, PASS, FAIL = "READY", "PASS", "FAIL:"
 
@@ -83,6 +85,7 @@ class Run:
         self.work.chmod(0o777)
         self.output.touch()
         self.output.chmod(0o666)
+        self._outside = Supplier(item.program, self.work)
         self._host = host.look(item.directory, self.work, self.temporary)
 
     # The program.
@@ -90,7 +93,10 @@ class Run:
     def start(self) -> None:
         """Start the program and wait until it says READY."""
         with self._timed("start"):
-            self.root = self.init.spawn(self.item.command, self.item.program_environment, self.work, self.output)
+            self._outside.supply()
+            command, environment, given = self.item.command, self.item.program_environment, self._outside.descriptors
+            self.root = self.init.spawn(command, environment, self.work, self.output, given)
+            self._outside.hand_over()
             said = self.init.wait_for(
                 lambda: READY in self._said() or self.init.has_died(self.root), self._limit(READY_SECONDS)
             )
@@ -109,6 +115,10 @@ class Run:
         verdict = next((line for line in self._said() if line.startswith((PASS, FAIL))), "no verdict")
         if verdict != PASS or status != 0:
             raise Bad("program", f"{verdict}, {died_how(status)}")
+        try:
+            self._outside.check()
+        except Failure as problem:
+            raise Bad("program", f"outside of the tree: {problem}") from problem
 
     def _said(self) -> list[str]:
         return self.output.read_text(errors="replace").splitlines()
@@ -124,7 +134,7 @@ class Run:
         tree = descendants(self.root)
         images = self._images(number)
         images.mkdir()
-        options = ["-t", str(self.root), *self.program.dump_options]
+        options = ["-t", str(self.root), *self.program.dump_options, *self._outside.dump_options()]
         if not leave_running:
             self._engine("dump", images, options)
             self._expect_gone(tree)
@@ -160,7 +170,9 @@ class Run:
             if not damage(self.item.sabotage, images):
                 raise NothingToSabotage(f"no {self.item.sabotage} in the images")
         pidfile = self.item.directory / f"restored-{number}.pid"
-        self._engine("restore", images, ["-d", "--pidfile", str(pidfile), *self.program.restore_options])
+        given = self._outside.restore_options()
+        self._engine("restore", images, ["-d", "--pidfile", str(pidfile), *self.program.restore_options, *given])
+        self._outside.hand_over()
         if self.init.has_died(self.root):
             raise Bad("program", f"ended right after the restore: {died_how(self.init.statuses[self.root])}")
         text = pidfile.read_text() if pidfile.exists() else "nothing"
@@ -175,7 +187,8 @@ class Run:
         command = [*self.item.engine, verb, "-D", str(images), "-v4", "-o", log, *options]
         with self._timed(verb):
             directory = self.item.directory
-            pid = self.init.spawn(command, self.item.engine_environment, directory, directory / "engine.out")
+            output, given = directory / "engine.out", self._outside.descriptors
+            pid = self.init.spawn(command, self.item.engine_environment, directory, output, given)
             self.init.wait_for(lambda: meanwhile() or self.init.has_died(pid), self._limit(ENGINE_SECONDS))
             status = self.init.statuses.pop(pid, None)
         if status is None:
@@ -229,6 +242,7 @@ class Run:
     def check_host(self) -> None:
         """Nothing may be left but what was there before the program started."""
         with self._timed("host"):
+            self._outside.close()
             found = host.leftovers(self._host, self.item.directory, self.work, self.temporary)
         if found:
             raise Bad("host", "left behind\n" + "\n".join(f"  {line}" for line in found))
