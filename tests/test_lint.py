@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).parents[1]
     "command",
     [
         pytest.param(["ruff", "check", "--quiet", "--output-format=concise", "."], id="ruff"),
-        pytest.param(["mypy", "--strict", "--no-error-summary", "engine", "zdtm"], id="mypy"),
+        pytest.param(["mypy", "--strict", "--no-error-summary", "engine", "zdtm", "ci"], id="mypy"),
     ],
 )
 def test_linter_finds_nothing(command: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""What the continuous integration needs beside the code: other kernels to run it on."""
