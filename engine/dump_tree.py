@@ -102,14 +102,12 @@ def load_ahead() -> None:
     import engine.objects.regular  # noqa: F401
     from engine.images.runs import low_addresses
     from engine.images.schema import message
-    from engine.kernel.cpuid import xsave_components
     from engine.kernel.pagemap_scan import can_scan, guard_category, task_size
     from engine.task import cpu_state
 
     for name in _MESSAGES:
         message(name)()
-    cpu_state.march()
-    xsave_components()
+    cpu_state.load_ahead()
     low_addresses()
     pstree.own_namespaces()
     cgroups.own_groups()

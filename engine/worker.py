@@ -13,6 +13,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from engine import log
 from engine.kernel.libc import NR, syscall
 from engine.report import report
 
@@ -23,7 +24,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run(work: Callable[[Callable[[], None]], int]) -> int:
-    """Have `work` done by a worker and wait for it. Returns its status, 1 if it was killed.
+    """Have `work` done by a worker and wait for it. Returns its status, 1 if it was killed, which is logged.
 
     work    is called with the function `commit`, returns the exit status, and may raise what report() takes
     """
@@ -32,7 +33,10 @@ def run(work: Callable[[Callable[[], None]], int]) -> int:
     if not child:
         os._exit(_work(work, own_pid))
     _, status = os.waitpid(child, 0)
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else 1
+    if os.WIFEXITED(status):
+        return os.WEXITSTATUS(status)
+    log.error(f"the engine's worker, process {child}, was killed by {signal.Signals(os.WTERMSIG(status)).name}")
+    return 1
 
 
 def run_here(work: Callable[[Callable[[], None]], int]) -> int:

@@ -1,6 +1,7 @@
 """Registers of a thread. What they are is told by a module an architecture, which offers
 
 MARCH                       core_entry.march
+load_ahead()                find out what there is to know about this processor
 collect_thread, check       as all subjects of core.py do
 info(core)                  the message of the core that holds the registers; clear_tid_addr is one of its fields
 ip(core), set_ip(core, ip)  the instruction at which the thread goes on
@@ -32,6 +33,11 @@ def _module() -> Any:
 def march() -> int:
     """core_entry.march of this architecture."""
     return int(_module().MARCH)
+
+
+def load_ahead() -> None:
+    """Load and find out what takes its time, once, before a tree is frozen."""
+    _module().load_ahead()
 
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:

@@ -42,6 +42,10 @@ _PSTATE_MODE = 0x1F
 _GENERAL = 31
 
 
+def load_ahead() -> None:
+    _own_vector_length()
+
+
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     tracee = thread.tracee
     for problem, remedy in _problems(tracee):
@@ -85,7 +89,7 @@ def _problems(tracee: Tracee) -> list[tuple[str, str]]:
     sve = _optional_regset(tracee, _NT_SVE)
     if sve and _has_live_vectors(sve):
         problems.append(("has live data in SVE registers, which images can't hold", "let it make a system call"))
-    if sve and _vector_length(sve) != syscall(NR["prctl"], _PR_SVE_GET_VL) & _PR_SVE_VL_LENGTH:
+    if sve and _vector_length(sve) != _own_vector_length():
         problems.append(("has a vector length of its own (PR_SVE_SET_VL)", "run the engine with the same one"))
     if _is_sve(_optional_regset(tracee, _NT_SSVE)) or len(_optional_regset(tracee, _NT_ZA)) > _SVE_HEADER.size:
         problems.append(("uses SME registers, which images can't hold", "have it leave streaming mode (SMSTOP)"))
@@ -98,6 +102,16 @@ def _problems(tracee: Tracee) -> list[tuple[str, str]]:
 def _is_sve(content: bytes) -> bool:
     """Whether a vector regset holds vectors, rather than the FPSIMD registers in their place."""
     return bool(content) and bool(_SVE_HEADER.unpack_from(content)[4] & _SVE_FLAG_REGS)
+
+
+def _own_vector_length() -> int:
+    """The engine's, in bytes: what a thread is given that never asked for another. 0 on a processor without SVE."""
+    try:
+        return syscall(NR["prctl"], _PR_SVE_GET_VL) & _PR_SVE_VL_LENGTH
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return 0
 
 
 def _vector_length(content: bytes) -> int:

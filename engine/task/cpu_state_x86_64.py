@@ -38,6 +38,10 @@ _NO_SYSCALL = (1 << 64) - 1
 _MAX_WORD = 0xFFFF
 
 
+def load_ahead() -> None:
+    xsave_components()
+
+
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     raw = arch.unpack(thread.tracee.regset(ptrace.NT_PRSTATUS))
     area = thread.tracee.regset(ptrace.NT_X86_XSTATE)

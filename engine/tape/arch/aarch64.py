@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from engine.kernel import pagemap_scan
+
 NAME = "aarch64"
 ELF_MACHINE = 183
 HOME_NEEDS_FLOATING = True
@@ -39,7 +41,10 @@ Registers = dict[str, int]
 
 
 def task_size() -> int:
-    """The end of user space. Kernels are built for 39, 42, 47 or 48 bits of addresses; the stack lies at the top."""
+    """The end of user space. Kernels are built for 39 to 52 bits of addresses. One of 52 bits gives out no more than 48
+    unless it is asked, so the stack tells less than PAGEMAP_SCAN does, where the kernel has that."""
+    if pagemap_scan.can_scan():
+        return pagemap_scan.task_size()
     with open("/proc/self/maps") as maps:
         highest = max(int(line.split("-")[1].split()[0], 16) for line in maps)
     return 1 << (highest - 1).bit_length()
