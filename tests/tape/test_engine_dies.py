@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     Start = Callable[[str], Guest]
 
+_STILL_LEAVING = 254
+
 # The leader waits in read(2), one thread sleeps with a restart block, one computes something without a system call.
 THREE_THREADS = f"""
 import threading
@@ -74,7 +76,19 @@ class _Killer:
 
 def _visit_and_die(pid: int, tid: int, at: int) -> int:
     """Visit a thread from a child process, which dies before its act number `at`. Gives the number of acts that it
-    would have taken, 0 if it died."""
+    would have taken, 0 if it died. A thread may still be within the cave on its way home from the last death: then it
+    is not entered, and this tries again."""
+    results: list[int] = []
+
+    def entered() -> bool:
+        results.append(_try_to_visit_and_die(pid, tid, at))
+        return results[-1] != _STILL_LEAVING
+
+    wait_until(entered, f"thread {tid} has left the cave")
+    return results[-1]
+
+
+def _try_to_visit_and_die(pid: int, tid: int, at: int) -> int:
     child = os.fork()
     if not child:
         killer = _Killer(at)
@@ -84,6 +98,8 @@ def _visit_and_die(pid: int, tid: int, at: int) -> int:
         try:
             _visit(pid, tid)
             acts = killer.acts
+        except CrError as refusal:
+            acts = _STILL_LEAVING if "is still leaving" in str(refusal) else acts
         finally:
             os._exit(acts)
     _, status = os.waitpid(child, 0)
