@@ -177,7 +177,7 @@ def _dump(ctx: DumpContext) -> None:
         ctx.images.write("IDS", ids[task.pid], task.pid)
         ctx.images.write("MM", mms[task.pid], task.pid)
         ctx.images.write("FS", fs_entries[task.pid], task.pid)
-        for thread in task.threads:
+        for thread in task.all_threads:
             ctx.images.write("CORE", thread.core, thread.tid)
     core.write_shared(ctx)
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:

@@ -33,9 +33,8 @@ from engine.tape.stub import (
     make_root_stub,
 )
 from engine.tape.tape import Tape, TapeError
-from engine.task import births, core, cpu_state, fs, limits, mm, signals, vdso, zombie
+from engine.task import births, core, cpu_state, dead_leader, fs, limits, mm, signals, vdso, zombie
 from engine.task.rebuild import AddressSpace, park_vdso
-from engine.task.tree import DEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,16 +212,19 @@ class Restore:
             self.spaces[task.pid].finish(tape)
             vdso.restore(tape, task.mm, self.parked)
             task.stub.run(tape)
-            for thread in task.threads[1:]:
+            leader, *others = task.all_threads
+            leader.stub = task.stub
+            for thread in others:
                 thread.stub = task.stub.clone(thread.tid, _CLONE_THREAD_FLAGS)
-            task.threads[0].stub = task.stub
+            if task.dead_leader:
+                dead_leader.exit_leader(task, self.ctx)
 
     def _reap(self) -> None:
         """Helpers go, zombies become zombies. Their parents' SIGCHLD is dequeued: the image has its own to queue."""
         for helper, parent in self.plan.helpers:
             self._bury(helper, parent)
         for task in self.ctx.tasks:
-            if task.core.tc.task_state == DEAD:
+            if task.is_dead:
                 zombie.die(task, task.core.tc.exit_code)
         for task in self.ctx.tasks:
             if task.ids is not None:

@@ -32,7 +32,7 @@ def prepare(ctx: RestoreContext, spaces: dict[int, AddressSpace]) -> tuple[Resto
     root = _read(ctx)
     tree_is_whole = not ctx.problems
     for task in ctx.tasks:
-        for tid in [task.pid, *(thread.tid for thread in task.threads[1:])]:
+        for tid in {task.pid, *(thread.tid for thread in task.threads)}:
             _check_pid(tid, "is in use", ctx)
     for task in ctx.living:
         _check_task(task, spaces, ctx)

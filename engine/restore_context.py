@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError, Problems
 from engine.parts import Parts
-from engine.task.tree import DEAD
+from engine.task.tree import DEAD, STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,8 @@ class RestoredTask:
 
     core, ids, mm, fs   its messages, None where a zombie or helper has none
     fdinfo              its fdinfo_entry messages, ascending by fd
-    threads             leader first
+    threads             those that live, leader first
+    dead_leader         the leader that is to be dead while others live, None for any other
     stub                what stands for the task until it is let go; the leader's
     """
 
@@ -45,6 +46,7 @@ class RestoredTask:
         self.parent = parent
         self.children: list[RestoredTask] = []
         self.threads: list[RestoredThread] = []
+        self.dead_leader: RestoredThread | None = None
         self.core: Message = None
         self.ids: Message = None
         self.mm: Message = None
@@ -56,7 +58,18 @@ class RestoredTask:
     @property
     def is_dead(self) -> bool:
         """Whether it is to be a zombie."""
-        return self.core is not None and self.core.tc.task_state == DEAD
+        return self.core is not None and self.core.tc.task_state == DEAD and self.dead_leader is None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is to be stopped by a signal."""
+        tc = self.core.tc
+        return bool(tc.task_state == STOPPED or (self.dead_leader and tc.stop_signo))
+
+    @property
+    def all_threads(self) -> list[RestoredThread]:
+        """The leader first even if it is to be dead."""
+        return [*([self.dead_leader] if self.dead_leader else []), *self.threads]
 
 
 class RestoreContext(Parts):

@@ -9,11 +9,14 @@ import os
 
 
 class Memory:
-    """The address space of a task. A vanished task gives ProcessLookupError or short reads, which raise OSError."""
+    """The address space of a task. A vanished task gives ProcessLookupError or short reads, which raise OSError.
 
-    def __init__(self, pid: int) -> None:
+    tid: a thread of it that lives, where the leader does not.
+    """
+
+    def __init__(self, pid: int, tid: int | None = None) -> None:
         self.pid = pid
-        self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        self._fd = os.open(f"/proc/{tid or pid}/mem", os.O_RDWR | os.O_CLOEXEC)
 
     def close(self) -> None:
         if self._fd >= 0:

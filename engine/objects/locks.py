@@ -63,7 +63,7 @@ class DumpedLocks:
             own = task is file.task and fd == file.fd
             if not own and not file.link.startswith("/"):
                 continue  # sockets and the like are not locked, and may be many
-            for lock in fdinfo_locks(file.fdinfo if own else read_fdinfo(task.pid, fd)):
+            for lock in fdinfo_locks(file.fdinfo if own else read_fdinfo(task.proc, fd)):
                 self._add(Held(task, fd, file, lock), files_id)
         self.leased = {held.lock.ino for held in self if held.lock.kind == "LEASE"}
 

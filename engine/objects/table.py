@@ -61,10 +61,10 @@ class DumpedTables:
         if files_id in self._tables:
             return
         table = self._tables[files_id] = []
-        for number in sorted(list_fds(task.pid)):
+        for number in sorted(list_fds(task.proc)):
             copy = syscall(NR["pidfd_getfd"], task.pidfd, number, 0)
-            info = read_fdinfo(task.pid, number)
-            link = os.readlink(f"/proc/{task.pid}/fd/{number}")
+            info = read_fdinfo(task.proc, number)
+            link = os.readlink(f"/proc/{task.proc}/fd/{number}")
             found = self._identify(OpenFile(task, number, copy, os.fstat(copy), link, info))
             table.append((number, bool(info.flags & os.O_CLOEXEC), found))
 

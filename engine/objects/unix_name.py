@@ -90,7 +90,7 @@ def _directory(file: OpenFile, address: str, place: str, info: os.stat_result) -
         return "/"
     if place.endswith("/" + address):
         return place[: -len(address) - 1] or "/"
-    cwd = os.readlink(f"/proc/{file.task.pid}/cwd")
+    cwd = os.readlink(f"/proc/{file.task.proc}/cwd")
     return cwd if _leads_to(os.path.join(cwd, address), info) else None
 
 
@@ -99,7 +99,7 @@ def directory_of(row: UnixSocket, user: OpenFile) -> str | None:
     name, None when the name does not lead there any more."""
     if not is_file_name(row.name):
         return ""
-    cwd = os.readlink(f"/proc/{user.task.pid}/cwd")
+    cwd = os.readlink(f"/proc/{user.task.proc}/cwd")
     try:
         info = stat_name(os.path.join(cwd, shown(row.name)))
     except OSError:

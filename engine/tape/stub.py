@@ -98,12 +98,15 @@ class Stub:
 
     def start(self, tape: Tape) -> None:
         """Let the stub begin a tape; finish() waits for its end."""
+        self._prepare(tape)
+        self.tracee.cont()
+
+    def _prepare(self, tape: Tape) -> None:
         if tape.size > self.arena_size:
             raise CrError(f"task {self.tid}: {tape.size} bytes of state at once, where {self.arena_size} are possible")
         self.memory.write(self._arena, tape.compile(self._arena, LAST))
         registers = self.registers()
         self.set_registers(self.arch.interpreting(registers, self._code, self._arena, -1, 0))
-        self.tracee.cont()
 
     def finish(self, tape: Tape) -> None:
         """Wait for the tape that start() began and take its results. Raises TapeError."""
@@ -195,6 +198,12 @@ class Stub:
         return Stub(tid, new, memory, self.base)
 
     # Letting go
+
+    def let_go(self, tape: Tape, sigmask: int) -> None:
+        """Run a tape that ends the thread, which is not traced any more and has this signal mask."""
+        self._prepare(tape)
+        self.tracee.set_sigmask(sigmask)
+        self.tracee.detach()
 
     def unmap_and(self, registers: dict[str, int], unmap: bool) -> None:
         """Give the thread its final registers. unmap: take the stub's own mappings away first.

@@ -32,6 +32,6 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
 def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     """Say so when a task will not come back into the groups it is in."""
     own = own_groups()
-    for group in read_cgroups(task.pid):
+    for group in read_cgroups(task.proc):
         if (group.hierarchy, group.path) not in own:
             log.warn(f"task {task.pid}: is in cgroup {group.path}, but will be restored into the engine's")

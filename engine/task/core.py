@@ -3,7 +3,7 @@
 Each module below holds one subject, dump facing restore, and offers what applies of:
 
     collect_task(ctx, task, core)            on dump, from the outside; problems go to ctx.problems
-    collect_thread(ctx, thread, core)        the same for each thread; core is that thread's
+    collect_thread(ctx, thread, core)        the same for each living thread; core is that thread's
     ask_task(tape, task, core)               on dump, from inside: add calls, return a function that takes the answers
     ask_thread(tape, thread, core)           the same in each thread
     check(task, ctx)                         before a restore: problems go to ctx.problems
@@ -22,6 +22,7 @@ from engine.task import (
     cgroups,
     cpu_state,
     credentials,
+    dead_leader,
     dumpable,
     limits,
     personality,
@@ -52,6 +53,7 @@ SUBJECTS: tuple[Any, ...] = (
     limits,
     seccomp,
     credentials,
+    dead_leader,
     dumpable,
     timers,
 )
@@ -65,19 +67,23 @@ def collect(ctx: DumpContext, task: Task) -> None:
     """Make the cores of all threads of a task, as far as they can be known from outside."""
     from engine.images.schema import message
 
+    if task.dead_leader:
+        dead_leader.collect(ctx, task.dead_leader)
     for thread in task.threads:
         thread.core = message("core_entry")()
         for collect_thread in _offering("collect_thread"):
             collect_thread(ctx, thread, thread.core)
     for collect_task in _offering("collect_task"):
-        collect_task(ctx, task, task.leader.core)
+        collect_task(ctx, task, task.core)
+    if task.dead_leader:
+        dead_leader.finish_collecting(task)
 
 
 def ask_thread(tape: Tape, thread: Thread) -> list[Callable[[], None]]:
     """Add to a thread's tape what only it can tell; the functions returned put the answers into its core."""
     answers = [ask(tape, thread, thread.core) for ask in _offering("ask_thread")]
     if thread is thread.task.leader:
-        answers += [ask(tape, thread.task, thread.core) for ask in _offering("ask_task")]
+        answers += [ask(tape, thread.task, thread.task.core) for ask in _offering("ask_task")]
     return [answer for answer in answers if answer]
 
 

@@ -69,7 +69,7 @@ def _mask(words: Any) -> int:
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
     """A capability that the engine lacks can't be given to a task, and no_new_privs is for ever."""
     own = ctx.part(_Own)
-    for thread in task.threads:
+    for thread in task.all_threads:
         if not thread.core.thread_core.HasField("creds"):
             ctx.problems.add(f"core-{thread.tid}.img has no credentials", task.pid, "the image is damaged")
             continue

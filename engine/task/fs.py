@@ -49,7 +49,7 @@ def _directory(ctx: DumpContext, task: Task, name: str) -> int:
 @contextmanager
 def _opened(task: Task, name: str) -> Iterator[tuple[int, str]]:
     """A descriptor of one of a task's directories, and what its link says."""
-    path = f"/proc/{task.pid}/{name}"
+    path = f"/proc/{task.proc}/{name}"
     fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield fd, os.readlink(path)

@@ -30,7 +30,7 @@ _PAIR = struct.Struct("<QQ")
 
 def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     """All 16 pairs; infinity is 2^64 - 1."""
-    for limit in read_limits(task.pid):
+    for limit in read_limits(task.proc):
         core.tc.rlimits.rlimits.add(cur=limit.soft, max=limit.hard)
 
 

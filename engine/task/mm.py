@@ -50,8 +50,8 @@ def collect(ctx: DumpContext, task: Task) -> Message:
     mm.mm_start_stack, mm.mm_start_brk, mm.mm_brk = stat.start_stack, stat.start_brk, 0
     for name in ("arg_start", "arg_end", "env_start", "env_end"):
         setattr(mm, f"mm_{name}", getattr(stat, name))
-    mm.mm_saved_auxv.extend(read_auxv(task.pid))
-    task.vmas = read_smaps(task.pid)
+    mm.mm_saved_auxv.extend(read_auxv(task.proc))
+    task.vmas = read_smaps(task.proc)
     for vma in task.vmas:
         vmas.describe(ctx, task, vma, mm.vmas.add())
     _collect_guards(task, mm)
@@ -61,7 +61,7 @@ def collect(ctx: DumpContext, task: Task) -> Message:
 def _collect_guards(task: Task, mm: Message) -> None:
     """Guard regions (MADV_GUARD_INSTALL) are no mappings, but stand among them in images, at the end of the list."""
     private = [(entry.start, entry.end) for entry in mm.vmas if vmas.has_pages(entry)]
-    for start, end in guard_regions(task.pid, private):
+    for start, end in guard_regions(task.proc, private):
         mm.vmas.add(start=start, end=end, pgoff=0, shmid=0, prot=0, flags=0, status=vmas.GUARD, fd=-1)
 
 
@@ -70,7 +70,7 @@ def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
     from engine.objects.memfd import mapped_memfd_id
     from engine.objects.regular import mapped_file_id
 
-    mm.exe_file_id = _with_file(f"/proc/{task.pid}/exe", partial(mapped_file_id, ctx, task))
+    mm.exe_file_id = _with_file(f"/proc/{task.proc}/exe", partial(mapped_file_id, ctx, task))
     known: dict[tuple[int, int, str, bool], int] = {}
     for vma, entry in _mapped_files(task, mm):
         file = (vma.dev, vma.ino, vma.name, vma.deleted)
@@ -85,7 +85,7 @@ def refuse_files(ctx: DumpContext, task: Task, mm: Message) -> None:
     from engine.objects.regular import refuse_mapped
 
     links = [_link_of(task, vma) for vma, entry in _mapped_files(task, mm) if not entry.status & vmas.MEMFD]
-    for link in (f"/proc/{task.pid}/exe", *links):
+    for link in (f"/proc/{task.proc}/exe", *links):
         _with_file(link, partial(refuse_mapped, ctx, task))
 
 
@@ -95,7 +95,7 @@ def _mapped_files(task: Task, mm: Message) -> Iterator[tuple[Vma, Message]]:
 
 
 def _link_of(task: Task, vma: Vma) -> str:
-    return f"/proc/{task.pid}/map_files/{vma.start:x}-{vma.end:x}"
+    return f"/proc/{task.proc}/map_files/{vma.start:x}-{vma.end:x}"
 
 
 def _with_file(path: str, describe: Callable[[int, str], _Result]) -> _Result:

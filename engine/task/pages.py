@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from engine.kernel.memory import Memory
-    from engine.task.tree import Task, Thread
+    from engine.task.tree import Task
 
 Message = Any
 
@@ -62,7 +62,7 @@ def runs_to_store(task: Task, mm: Message) -> list[Run]:
     """The pages to store, ascending, split where the mapping or its flags change. The vDSO is stored whole."""
     runs: list[Run] = []
     offset = 0
-    present = iter(private_pages(task.pid))
+    present = iter(private_pages(task.proc))
     start, end = next(present, (0, 0))
     for entry in mm.vmas:
         if not vmas.has_pages(entry):
@@ -90,7 +90,7 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
     A task with a limit on file size can't write for us, and pages it may not read itself are not its to write: those
     go through the engine.
     """
-    limited = _limits_file_size(task.leader)
+    limited = _limits_file_size(task)
     through_engine = [run for run in runs if limited or not run.readable]
     by_task = [] if limited else [run for run in runs if run.readable]
     assert task.visit is not None
@@ -107,8 +107,8 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
         _copy_through_engine(task.memory, run, file, original)
 
 
-def _limits_file_size(leader: Thread) -> bool:
-    return bool(leader.core.tc.rlimits.rlimits[_RLIMIT_FSIZE].cur != RLIM_INFINITY)
+def _limits_file_size(task: Task) -> bool:
+    return bool(task.core.tc.rlimits.rlimits[_RLIMIT_FSIZE].cur != RLIM_INFINITY)
 
 
 def _copy_through_engine(memory: Memory, run: Run, file: int, original: Callable[[int, int], bytes | None]) -> None:

@@ -30,11 +30,11 @@ def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
     """The outside view."""
     tc = core.tc
     tc.task_state, tc.exit_code = task.state, 0
-    tc.personality = read_personality(task.pid)
+    tc.personality = read_personality(task.pid, task.proc)
     tc.flags = task.stat.flags
     set_text(tc, "comm", read_comm(task.pid))
     tc.oom_score_adj = read_oom_score_adj(task.pid)
-    loginuid = read_loginuid(task.pid)
+    loginuid = read_loginuid(task.proc)
     if loginuid is not None and loginuid != LOGINUID_UNSET:
         tc.loginuid = loginuid
     if task.state == STOPPED:
@@ -112,14 +112,14 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
             tape.call("membarrier", 1 << bit, 0, 0)
     if tc.HasField("oom_score_adj") and tc.oom_score_adj != read_oom_score_adj(task.pid):
         _write(task.pid, "oom_score_adj", tc.oom_score_adj)
-    if tc.HasField("loginuid") and tc.loginuid not in (LOGINUID_UNSET, read_loginuid(task.pid)):
+    if tc.HasField("loginuid") and tc.loginuid not in (LOGINUID_UNSET, read_loginuid(task.threads[0].tid)):
         _write_loginuid(tape, task, ctx, tc.loginuid)
 
 
 def _write_loginuid(tape: Tape, task: RestoredTask, ctx: RestoreContext, value: int) -> None:
     """Only a task itself may write its login uid (fs/proc/base.c, proc_loginuid_write). It gets the file from us, since
     it may see no /proc."""
-    fd = os.open(f"/proc/{task.pid}/loginuid", os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(f"/proc/{task.threads[0].tid}/loginuid", os.O_WRONLY | os.O_CLOEXEC)
     (number,) = ctx.channel.send(task.stub, [fd])
     os.close(fd)
     text = str(value).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from engine.task.tree import ALIVE, DEAD, STOPPED
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
     from engine.restore_context import RestoreContext
+    from engine.task.tree import Task
 
 Message = Any
 
@@ -28,7 +30,7 @@ def write(ctx: DumpContext) -> None:
     entries = []
     for task in ctx.tasks:
         entry = message("pstree_entry")(pid=task.pid, ppid=task.ppid, pgid=task.pgid, sid=task.sid)
-        entry.threads.extend([thread.tid for thread in task.threads] or [0])
+        entry.threads.extend([thread.tid for thread in task.all_threads] or [0])
         entries.append(entry)
     ctx.images.write("PSTREE", entries)
 
@@ -71,18 +73,16 @@ def collect_ids(ctx: DumpContext) -> dict[int, Message]:
     for task in ctx.tasks:
         if task.state == DEAD:
             continue
-        if task.leader.tid != task.pid:
-            problem = "its leading thread has exited, while others go on, which images can't hold"
-            ctx.problems.add(problem, task.pid, "let the other threads end, too")
+        if not _can_be_reached(ctx, task):
             continue
         ids = message("task_kobj_ids_entry")()
         for field, tree in trees.items():
-            number, is_new = tree.add(task.pid)
+            number, is_new = tree.add(task.proc)
             setattr(ids, field, number)
             if not is_new and field != "files_id":
                 what = {"vm_id": "its memory", "fs_id": "root, cwd and umask", "sighand_id": "its signal handlers"}
                 ctx.problems.add(f"shares {what[field]} with another task of the tree", task.pid, "wait for its exec")
-        for name, inode in namespace_ids(task.pid).items():
+        for name, inode in namespace_ids(task.proc).items():
             if inode != host[name]:
                 problem = f"has its own {name} namespace, which can't be dumped"
                 ctx.problems.add(problem, task.pid, "start it in the engine's namespaces")
@@ -91,6 +91,17 @@ def collect_ids(ctx: DumpContext) -> dict[int, Message]:
     if any(task.state != DEAD and task.pid not in result for task in ctx.tasks):
         ctx.problems.raise_if_any("dump")
     return result
+
+
+def _can_be_reached(ctx: DumpContext, task: Task) -> bool:
+    try:
+        return task.pidfd >= 0
+    except OSError as error:
+        if not task.dead_leader or error.errno != errno.EINVAL:
+            raise
+    problem = "its leading thread has exited, and this kernel lets nobody take the descriptors of the others"
+    ctx.problems.add(problem, task.pid, "use Linux 6.9 or newer, or let the other threads end, too")
+    return False
 
 
 def check_leaders(ctx: DumpContext) -> None:
@@ -130,7 +141,7 @@ def read(ctx: RestoreContext) -> RestoredTask:
         by_pid[task.pid] = task
         _check_numbers(entry, tids)
         with ctx.problems:
-            _read_leader(ctx, task, entry.threads[0])
+            _read_leader(ctx, task, entry.threads)
         for tid in entry.threads[1:]:
             with ctx.problems:
                 task.threads.append(RestoredThread(tid, ctx.images.read_one("CORE", tid)))
@@ -156,15 +167,19 @@ def _check_numbers(entry: Message, known: set[int]) -> None:
         raise CrError(f"pstree.img: group {entry.pgid} or session {entry.sid} of task {entry.pid} is not possible")
 
 
-def _read_leader(ctx: RestoreContext, task: RestoredTask, tid: int) -> None:
+def _read_leader(ctx: RestoreContext, task: RestoredTask, tids: list[int]) -> None:
     core = ctx.images.read_one("CORE", task.pid)
     if not core.HasField("tc") or core.tc.task_state not in (ALIVE, DEAD, STOPPED):
         raise CrError(f"core-{task.pid}.img has no task part (tc), or one in no known state; the image is damaged")
     if task.parent is not None and task.parent.is_dead:
         raise CrError(f"pstree.img: task {task.pid} is the child of a dead one; the image is damaged")
-    if (tid == task.pid) == (core.tc.task_state == DEAD):
+    is_dead = core.tc.task_state == DEAD
+    if len(tids) > 1 and tids[0] == task.pid and is_dead:
+        task.dead_leader = RestoredThread(task.pid, core)
+    elif (tids[0] == task.pid) == is_dead:
         raise CrError(f"pstree.img: task {task.pid} lives without a leader, or is dead with one; the image is damaged")
     task.core = core
-    if not task.is_dead:
+    if not is_dead:
         task.threads.append(RestoredThread(task.pid, core))
+    if not task.is_dead:
         task.ids = ctx.images.read_one("IDS", task.pid)

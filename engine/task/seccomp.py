@@ -37,10 +37,10 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
 
 
 def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
-    """A chain that all threads have is the leader's alone in images, and each of its filters says that it is synced:
+    """A chain that all threads have is the first one's alone in images, and each of its filters says that it is synced:
     given to all threads at once, it is one object of the kernel again, which a later TSYNC of the task requires."""
     areas = [thread.core.thread_core for thread in task.threads]
-    newest = core.thread_core.seccomp_filter
+    newest = areas[0].seccomp_filter
     if len(areas) < 2 or any((a.seccomp_mode, a.seccomp_filter) != (_FILTER, newest) for a in areas):
         return
     for area in areas[1:]:

@@ -127,7 +127,7 @@ class FrozenTree:
             elif not self._freeze_threads(task):
                 return self._freeze(task)
             else:
-                stat = task.stat = read_stat(task.pid)
+                stat = task.stat = read_stat(task.proc)
         except (ProcessLookupError, FileNotFoundError):
             return False
         task.pgid, task.sid = stat.pgrp, stat.session
@@ -148,6 +148,8 @@ class FrozenTree:
             if not fresh:
                 break
         task.threads = [self._threads[tid] for tid in tids if tid in self._threads]
+        if task.pid not in self._threads:
+            task.dead_leader = Thread(task, task.pid, ptrace.Tracee(task.pid))
         for thread in task.threads:
             thread.task = task
             if thread.stop_signo:

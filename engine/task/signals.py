@@ -13,7 +13,6 @@ from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_stat import read_stat
 from engine.tape.tape import Tape
 from engine.task import timers
-from engine.task.tree import STOPPED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +45,7 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
         core.thread_core.signals_p.signals.add(siginfo=info)
     core.thread_core.signals_p.SetInParent()
     mask = thread.tracee.sigmask()
-    if thread is thread.task.leader:
+    if thread.tid == thread.task.pid:
         core.tc.blk_sigset = mask
     core.thread_core.blk_sigset = mask
     _refuse_trap(ctx, thread.task, core.thread_core.signals_p, f"thread {thread.tid}")
@@ -100,7 +99,7 @@ def _queued(task: RestoredTask, queue: Message) -> Iterator[tuple[int, Message]]
 def stop_signal(task: RestoredTask) -> int:
     """The signal that stops a task which was stopped, or was about to be; 0 for none."""
     tc = task.core.tc
-    if tc.task_state == STOPPED:
+    if task.is_stopped:
         return int(tc.stop_signo or signal.SIGSTOP)
     queues = [tc.signals_s, *(thread.core.thread_core.signals_p for thread in task.threads)]
     return signal.SIGSTOP if any(map(_has_sigstop, queues)) else 0
@@ -114,13 +113,13 @@ def stop_again(task: RestoredTask) -> None:
     """A stopped task may have a further SIGSTOP pending, which it takes no notice of. It can only be sent once the
     task, let go by now, has stopped; a task that somebody continues meanwhile needs it no more."""
     tc = task.core.tc
-    if tc.task_state != STOPPED:
+    if not task.is_stopped:
         return
     for queue, tid in [(tc.signals_s, 0), *((t.core.thread_core.signals_p, t.tid) for t in task.threads)]:
         if not _has_sigstop(queue):
             continue
         deadline = time.monotonic() + _STOPPING_SECONDS
-        while read_stat(task.pid).state != "T" and time.monotonic() < deadline:
+        while read_stat(task.threads[0].tid).state != "T" and time.monotonic() < deadline:
             os.sched_yield()
         if tid:
             syscall(NR["tgkill"], task.pid, tid, int(signal.SIGSTOP))

@@ -36,7 +36,7 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     area = core.thread_core
     area.futex_rla, area.futex_rla_len = head.value, length.value
     rseq.collect(thread, core)
-    if thread is not thread.task.leader:
+    if thread.tid != thread.task.pid:
         set_text(area, "comm", read_comm(thread.task.pid, thread.tid))
 
 

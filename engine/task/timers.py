@@ -38,7 +38,7 @@ def ask_task(tape: Tape, task: Task, core: Message) -> Callable[[], None]:
             tape.call("timer_gettime", timer.id, buffer),
             tape.call("timer_getoverrun", timer.id),
         )
-        for timer in read_timers(task.pid)
+        for timer in read_timers(task.proc)
     ]
 
     def answer() -> None:

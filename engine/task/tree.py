@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # pstree states as images have them (task_core_entry.task_state).
 ALIVE, DEAD, STOPPED = 1, 2, 3
 
+_PIDFD_THREAD = os.O_EXCL
+
 
 class Thread:
     """A thread under ptrace.
@@ -51,7 +53,8 @@ class Task:
     pid .. sid     as the engine's pid namespace shows them
     state          ALIVE, DEAD (a zombie: no threads, no memory) or STOPPED (by stop_signo)
     exit_code      raw wait status of a zombie
-    threads        leader first
+    threads        those that live, leader first
+    dead_leader    the leader that has exited before the others, never traced; None for a leader that lives
     stat           /proc/PID/stat as it is when all threads stand
     """
 
@@ -60,6 +63,7 @@ class Task:
         self.parent = parent
         self.children: list[Task] = []
         self.threads: list[Thread] = []
+        self.dead_leader: Thread | None = None
         self.pgid = 0
         self.sid = 0
         self.state = ALIVE
@@ -81,15 +85,32 @@ class Task:
         return self.threads[0]
 
     @property
+    def all_threads(self) -> list[Thread]:
+        """The leader first even if it has exited."""
+        return [*([self.dead_leader] if self.dead_leader else []), *self.threads]
+
+    @property
+    def proc(self) -> int:
+        """The number by which /proc and kcmp(2) show the process: memory, descriptors and directories of a leader that
+        has exited are gone, and only to be seen through a thread that lives. /proc/TID is there, though not listed."""
+        return self.threads[0].tid if self.dead_leader else self.pid
+
+    @property
+    def core(self) -> Any:
+        """The core_entry with the process's part."""
+        return (self.dead_leader or self.leader).core
+
+    @property
     def pidfd(self) -> int:
+        """Raises OSError: EINVAL for a dead leader where the kernel has no PIDFD_THREAD (before Linux 6.9)."""
         if self._pidfd < 0:
-            self._pidfd = os.pidfd_open(self.pid)
+            self._pidfd = os.pidfd_open(self.proc, _PIDFD_THREAD if self.dead_leader else 0)
         return self._pidfd
 
     @property
     def memory(self) -> Memory:
         if self._memory is None:
-            self._memory = Memory(self.pid)
+            self._memory = Memory(self.pid, self.proc)
         return self._memory
 
     def forget_memory(self) -> None:

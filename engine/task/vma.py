@@ -129,7 +129,7 @@ class _MappedFiles:
 
 
 def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where: str) -> None:
-    info = ctx.part(_MappedFiles).stat(task.pid, vma)
+    info = ctx.part(_MappedFiles).stat(task.proc, vma)
     if vma.name.startswith("/[aio]"):
         ctx.problems.add(f"{where}: a kernel aio context can't be dumped", task.pid, "have it destroyed (io_destroy)")
         entry.status = AIORING
@@ -151,7 +151,7 @@ def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where
         entry.status = REGULAR | (FILE_SHARED if vma.shared else FILE_PRIVATE)
         if vma.deleted and vma.name.startswith(_MEMFD_NAMES):
             entry.status |= MEMFD
-        entry.fdflags = _open_mode(task.pid, vma)
+        entry.fdflags = _open_mode(task.proc, vma)
 
 
 def _open_mode(pid: int, vma: Vma) -> int:

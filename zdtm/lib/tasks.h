@@ -24,14 +24,24 @@ static inline void task_file(pid_t pid, const char *name, char *text, size_t siz
 /* A line of /proc/PID/status, as a hexadecimal number; name as in "SigBlk". */
 static inline unsigned long long task_status(pid_t pid, const char *name)
 {
-	char text[8192], *line;
+	char text[8192], *line, *rest;
 	unsigned long long value = 0;
 
 	task_file(pid, "status", text, sizeof(text));
-	for (line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
 		if (!strncmp(line, name, strlen(name)) && line[strlen(name)] == ':')
 			sscanf(line + strlen(name) + 1, "%llx", &value);
 	return value;
+}
+
+/* The letter of a task's state, as in "Z" for a zombie. */
+static inline char task_state(pid_t pid)
+{
+	char text[512];
+
+	task_file(pid, "stat", text, sizeof(text));
+	check(*text, "task %d is gone", pid);
+	return strrchr(text, ')')[2];
 }
 
 /* Wait until a task sleeps in the system call with that number, or in its continuation after an interruption. */

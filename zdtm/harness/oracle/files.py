@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zdtm.harness.oracle import sockets
-from zdtm.harness.oracle.kernel import KCMP_FILE, KCMP_FILES, first_of_same, kcmp, take_fd
+from zdtm.harness.oracle.kernel import KCMP_FILE, KCMP_FILES, first_of_same, kcmp, open_thread, take_fd
 from zdtm.harness.oracle.names import Names, opener
 from zdtm.harness.oracle.tasks import Facts
 
@@ -67,7 +67,7 @@ def add_file_facts(tasks: dict[int, Facts], living: list[int], names: Names) -> 
     for pid in living:
         tasks[pid]["files"] = {"table": f"that of {table_of[pid]}"}
         tasks[pid] |= {"locks": {}, "sockets": {}, "ttys": {}}
-        pidfd = os.pidfd_open(pid)
+        pidfd = open_thread(pid)
         try:
             for item in (item for item in descriptors if item.pid == pid):
                 _add_descriptor(tasks[pid], item, first[item.holder], names, unix, pidfd)

@@ -55,6 +55,14 @@ def first_of_same(items: Iterable[T], compare: Callable[[T, T], int]) -> dict[T,
     return first
 
 
+def open_thread(tid: int) -> int:
+    """A pidfd of a process, or of a thread that is not a leader. Linux 6.9, PIDFD_THREAD"""
+    try:
+        return os.pidfd_open(tid)
+    except OSError:
+        return os.pidfd_open(tid, os.O_EXCL)
+
+
 def take_fd(pidfd: int, fd: int) -> int:
     """A copy of another process's descriptor. pidfd_getfd(2)"""
     return _syscall(SYS_PIDFD_GETFD, pidfd, fd, 0)

@@ -15,7 +15,7 @@ from zdtm.harness.oracle.kernel import KCMP_FS, KCMP_IO, KCMP_SIGHAND, KCMP_SYSV
 from zdtm.harness.oracle.maps import Vma, read_maps
 from zdtm.harness.oracle.memory import Pages, read_contents, read_pages
 from zdtm.harness.oracle.names import Names
-from zdtm.harness.oracle.tasks import Facts, task_facts, thread_ids
+from zdtm.harness.oracle.tasks import Facts, face, task_facts, thread_ids
 
 KINDS = (
     "tree tty threads mm fs namespaces limits timers misc cgroup creds seccomp signals sched "
@@ -34,7 +34,8 @@ LONGEST_UNREST = 5.0
 
 @dataclass
 class Picture:
-    """tasks: pid -> facts. The rest is what takes more than text to compare."""
+    """tasks: pid -> facts; for a leader that is dead, those of another thread as well. The rest is what takes more than
+    text to compare."""
 
     tasks: dict[int, Facts] = field(default_factory=dict)
     vmas: dict[int, list[Vma]] = field(default_factory=dict)
@@ -77,6 +78,8 @@ def _tasks(root: int, names: Names, *, changing: bool) -> dict[int, Facts]:
     for pid in sorted(descendants(root)):
         try:
             tasks[pid] = task_facts(pid, names)
+            if (other := face(pid)) != pid:
+                tasks[other] = task_facts(other, names)
         except (FileNotFoundError, ProcessLookupError):
             if not changing:
                 raise

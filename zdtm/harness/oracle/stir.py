@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from zdtm.harness.init import descendants
-from zdtm.harness.oracle.tasks import thread_ids
+from zdtm.harness.oracle.tasks import face, thread_ids
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
 PTRACE_GET_RSEQ_CONFIGURATION = 0x420F
@@ -38,7 +38,7 @@ def interrupt_tree(root: int) -> dict[int, list[int]]:
         for tid in thread_ids(pid):
             stopped = _state(pid, tid) in "RST" and _ptrace(PTRACE_SEIZE, tid) >= 0
             if stopped and (address := _interrupt(tid)):
-                areas.setdefault(pid, []).append(address)
+                areas.setdefault(face(pid), []).append(address)
     return areas
 
 

@@ -47,7 +47,8 @@ def task_facts(pid: int, names: Names) -> Facts:
         facts.setdefault(kind, {}).update({name: stat[index] for index, name in fields.items()})
     facts["tree"]["exit signal"] = stat[EXIT_SIGNAL]
     if stat[2] == "Z":
-        facts["tree"]["exit code"] = stat[EXIT_CODE]
+        # Of a dead leader its own: where the whole process is stopped, that of the process is the stop's.
+        facts["tree"]["exit code"] = stat[EXIT_CODE] if face(pid) == pid else _stat(f"{pid}/task/{pid}")[EXIT_CODE]
         return facts
     threads = thread_ids(pid)
     facts["threads"] = {"ids": " ".join(map(str, threads))}
@@ -66,6 +67,14 @@ def task_facts(pid: int, names: Names) -> Facts:
     return facts
 
 
+def face(pid: int) -> int:
+    """The number below /proc that shows a process as a living one: a leader that has exited before its threads is a
+    zombie, through which nothing is to be seen, so that is another thread's. /proc/TID is there, though not listed."""
+    if _stat(pid)[2] != "Z":
+        return pid
+    return min((tid for tid in thread_ids(pid) if tid != pid), default=pid)
+
+
 def thread_ids(pid: int) -> list[int]:
     return sorted(int(tid) for tid in os.listdir(f"/proc/{pid}/task"))
 
@@ -82,8 +91,8 @@ def _add_thread_facts(facts: Facts, pid: int, tid: int) -> None:
     facts.setdefault("sched", {})[str(tid)] = f"policy {os.sched_getscheduler(tid)} priority {param} nice {nice}"
 
 
-def _stat(pid: int) -> list[str]:
-    """The words of /proc/PID/stat; the comm, which may hold anything, is one of them."""
+def _stat(pid: int | str) -> list[str]:
+    """The words of /proc/PID/stat; the comm, which may hold anything, is one of them. pid: may be "PID/task/TID"."""
     text = Path(f"/proc/{pid}/stat").read_text(errors="backslashreplace")
     head, _, rest = text.rpartition(") ")
     number, _, comm = head.partition(" (")
