@@ -41,28 +41,30 @@ class Guest:
     acceleration: str | None = None
     """kvm, tcg, or None: the first of them that works"""
 
-    def run(self, command: str, seconds: float) -> int:
+    def run(self, command: str, seconds: float, results: Path | None = None) -> int:
         """Run a shell script as root, its output going to stdout as it comes. Returns its exit status.
 
-        Raises RuntimeError if the guest came to an end without one, TimeoutError after so many seconds.
+        results: a directory that the guest has as /run/vm and may write to, with its output and console
+        Raises RuntimeError if the guest came to an end without a status, TimeoutError after so many seconds.
         """
         with tempfile.TemporaryDirectory(prefix="crucible-vm-") as scratch:
-            results = Path(scratch)
-            (results / "command").write_text(command)
-            (results / "output").touch()
-            shutil.copy(HERE / "guest.sh", results)
-            console = results / "console"
-            arguments = self._command(self.acceleration or self._best(), results)
-            with console.open("wb") as log:
+            shared = results or Path(scratch)
+            for name in ("status", "output"):
+                (shared / name).unlink(missing_ok=True)
+            (shared / "command").write_text(command)
+            (shared / "output").touch()
+            shutil.copy(HERE / "guest.sh", shared)
+            with (shared / "console").open("wb") as log:
+                arguments = self._command(self.acceleration or self._best(), shared)
                 qemu = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
-                _follow(qemu, results / "output", seconds)
+                _follow(qemu, shared / "output", seconds)
             finally:
                 qemu.kill()
                 qemu.wait()
-            if not (results / "status").exists():
-                raise RuntimeError(f"{self.kernel.name}: the guest ended by itself\n{_last_lines(console)}")
-            return int((results / "status").read_text())
+            if not (shared / "status").exists():
+                raise RuntimeError(f"{self.kernel.name}: the guest ended by itself\n{_last_lines(shared / 'console')}")
+            return int((shared / "status").read_text())
 
     def _best(self) -> str:
         """KVM, if a guest boots with it: where this machine is itself a guest, it may open and then not work."""

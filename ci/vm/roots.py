@@ -31,16 +31,21 @@ def busybox(architecture: str) -> Path:
     return root / "usr/bin/busybox"
 
 
+def is_foreign(architecture: str) -> bool:
+    """Whether its programs don't run on this machine."""
+    return MACHINES[architecture] != platform.machine()
+
+
 def layers(architecture: str) -> tuple[Layer, ...]:
     """What the guest's root is made of. The checkout is at the same place as on this machine."""
-    if MACHINES[architecture] == platform.machine():
+    if not is_foreign(architecture):
         return (Layer("root", Path("/"), "/"),)
     return (Layer("root", _foreign(architecture), "/"), Layer("checkout", CHECKOUT, str(CHECKOUT)))
 
 
 def python(architecture: str) -> str:
     """The interpreter to run the suite with in the guest."""
-    return sys.executable if MACHINES[architecture] == platform.machine() else "/usr/bin/python3"
+    return "/usr/bin/python3" if is_foreign(architecture) else sys.executable
 
 
 def _foreign(architecture: str) -> Path:

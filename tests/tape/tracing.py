@@ -15,7 +15,7 @@ from engine.tape.visit import SCRATCH_SIZE, Visit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SECONDS = 10
+SECONDS = 10 * float(os.environ.get("ZDTM_TIMEOUT_SCALE", "1"))
 _OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
 _LOWEST = 0x10000
 

@@ -11,6 +11,7 @@
     modes: not iters: reason                   a mode that makes no sense for this state
     oracle: ignore KIND: reason                facts that may differ after the restore (see oracle/)
     outside: CLASS                             who keeps the other ends outside of the tree (see zdtm/lib/outside.py)
+    kernel: which pages are dirty              what kernels differ in; the program runs in ci/vm on each of them
     cflags: -lrt                               for programs in C
 
 A line indented below one of these continues it. Every key but `expect` and `outside` may be repeated.
@@ -39,6 +40,7 @@ KEYS = (
     "modes",
     "oracle",
     "outside",
+    "kernel",
     "cflags",
 )
 KEY_LINE = re.compile(r"([a-z-]+):(?:\s+(.*))?$")
@@ -67,6 +69,8 @@ class Program:
     """kind of fact -> reason"""
     outside: str | None = None
     """Name of the class in the program that lives outside of the tree."""
+    kernel: str | None = None
+    """What in this state depends on the kernel, in words."""
     cflags: tuple[str, ...] = ()
 
     @property
@@ -116,6 +120,7 @@ def read(path: Path) -> Program:
         without_modes=without_modes,
         oracle_ignores=oracle_ignores,
         outside=_outside(values.get("outside", []), path),
+        kernel=" ".join(values.get("kernel", [])) or None,
         cflags=words("cflags"),
     )
 

@@ -112,6 +112,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "kernel: kernels differ in what the program does (its header says in what)")
     config.stash[settings_key] = settings = Settings(config)
     if settings.sabotage is not None:
         from zdtm.harness import sabotage
@@ -169,7 +170,10 @@ class ProgramFile(pytest.File):
                 continue
             for mode in program.modes:
                 if mode in settings.modes:
-                    yield ProgramItem.from_parent(self, name=f"{flavour}-{mode}", program=program, mode=mode)
+                    item = ProgramItem.from_parent(self, name=f"{flavour}-{mode}", program=program, mode=mode)
+                    if program.kernel is not None:
+                        item.add_marker("kernel")
+                    yield item
 
 
 class ItemFailed(Exception):

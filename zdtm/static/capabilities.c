@@ -3,6 +3,7 @@
  *
  * states: credentials-seccomp-and-lsm/capabilities
  * flavours: h
+ * kernel: capabilities the kernel knows
  * needs: root
  */
 #include "zdtmtst.h"

@@ -4,6 +4,7 @@
  *
  * states: event-fds-and-aio/epoll-ambiguous-target-fd
  * flavours: h
+ * kernel: KCMP_EPOLL_TFD
  * needs: feature kcmp_epoll
  */
 #include "zdtmtst.h"

@@ -2,6 +2,7 @@
 
 states: event-fds-and-aio/eventfd
 flavours: h
+kernel: fdinfo of eventfds
 """
 
 import os

@@ -3,6 +3,7 @@
  *
  * states: event-fds-and-aio/fanotify
  * flavours: h
+ * kernel: fdinfo of fanotify
  * needs: root
  * modes: not snapshot: the suite copies the directory meanwhile, and that is seen
  */

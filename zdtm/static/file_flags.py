@@ -2,6 +2,7 @@
 
 states: files/o-append
 flavours: h
+kernel: flags of files
 """
 
 import fcntl

@@ -3,6 +3,7 @@ one of them has written are two.
 
 states: memory/cow-sharing
 flavours: h
+kernel: PAGEMAP_SCAN or /proc/PID/pagemap
 needs: root
 """
 

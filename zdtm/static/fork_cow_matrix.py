@@ -3,6 +3,7 @@ pages are one frame in both tasks.
 
 states: memory/cow-matrix
 flavours: h
+kernel: PAGEMAP_SCAN or /proc/PID/pagemap
 needs: root
 """
 

@@ -4,6 +4,7 @@
  *
  * states: vdso-rseq-and-cpu-state/x87-mmx-sse-avx
  * flavours: h
+ * kernel: register sets
  * needs: arch x86_64
  */
 #include "zdtmtst.h"

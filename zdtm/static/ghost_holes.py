@@ -4,6 +4,7 @@
 states: deleted-files-and-remaps/ghost-holes, deleted-files-and-remaps/ghost-with-1-gib-hole,
     deleted-files-and-remaps/big-sparse-ghost
 flavours: h
+kernel: holes of files
 """
 
 import errno

@@ -3,6 +3,7 @@ and a shared one.
 
 states: memory/map-hugetlb-memory, memory/hugetlb-across-fork
 flavours: h
+kernel: huge pages in the page map
 needs: feature huge_pages
 """
 

@@ -2,6 +2,7 @@
 
 states: event-fds-and-aio/inotify-directory-unlinked-file
 flavours: h
+kernel: file handles
 """
 
 import os

@@ -6,6 +6,7 @@
  *
  * states: process-tree/running-sleeping-task
  * flavours: h
+ * kernel: restarts of system calls
  * cflags: -Wno-missing-field-initializers
  */
 #include "zdtmtst.h"

@@ -7,6 +7,7 @@
  *
  * states: process-tree/running-sleeping-task, signals-and-timers/interrupted-poll
  * flavours: h
+ * kernel: restarts of system calls
  * oracle: ignore memory: who was interrupted has written how much time is left, and sleeps again
  * cflags: -Wno-missing-field-initializers
  */

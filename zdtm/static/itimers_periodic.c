@@ -3,6 +3,7 @@
  *
  * states: signals-and-timers/interval-timers-periodic
  * flavours: h
+ * kernel: timers
  * oracle: ignore memory: the handlers count
  */
 #include "zdtmtst.h"

@@ -2,6 +2,7 @@
 
 states: file-locks-and-leases/posix-locks
 flavours: h
+kernel: locks in fdinfo
 options: --file-locks
 """
 

@@ -2,6 +2,7 @@
 
 states: credentials-seccomp-and-lsm/loginuid
 flavours: h
+kernel: whether there is an audit user
 needs: root, feature loginuid
 """
 

@@ -3,6 +3,7 @@ show what is written to the file.
 
 states: memory/many-file-backed-private-vmas
 flavours: h
+kernel: pages of files in the page map
 """
 
 import os

@@ -3,6 +3,7 @@
  *
  * states: vdso-rseq-and-cpu-state/membarrier
  * flavours: h
+ * kernel: commands of membarrier
  */
 #include "zdtmtst.h"
 

@@ -3,6 +3,7 @@ execve() say ETXTBSY.
 
 states: memory/memfd-executability
 flavours: h
+kernel: MFD_EXEC, MFD_NOEXEC_SEAL
 """
 
 import os

@@ -2,6 +2,7 @@
 
 states: memory/memfd-mappings
 flavours: h
+kernel: huge pages in the page map
 needs: feature memfd_hugetlb
 """
 

@@ -3,6 +3,7 @@ was there before the seal can write.
 
 states: memory/memfd-seals
 flavours: h
+kernel: seals
 """
 
 import os

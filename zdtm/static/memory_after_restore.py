@@ -3,6 +3,7 @@ one has not brought it in yet.
 
 states: memory/userfault-lazy-memory-events
 flavours: h
+kernel: how mappings are merged
 """
 
 from mmap import MADV_DONTNEED

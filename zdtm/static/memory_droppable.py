@@ -3,6 +3,7 @@ what was written or zeros, and nothing else.
 
 states: memory/map-droppable-madv-wipeonfork
 flavours: h
+kernel: MAP_DROPPABLE
 needs: feature map_droppable
 """
 

@@ -3,6 +3,7 @@ after the restore must not disturb it.
 
 states: memory/thp-vs-lazy-restore
 flavours: h
+kernel: PAGEMAP_SCAN or /proc/PID/pagemap
 """
 
 from mmap import MADV_HUGEPAGE

@@ -3,6 +3,7 @@ hole between them. All keep the ability to grow.
 
 states: memory/map-growsdown-stacks
 flavours: h
+kernel: gaps below stacks
 """
 
 from zdtm.lib.memory import (

@@ -3,6 +3,7 @@ wipes together with its guards: they fault, also in a child forked afterwards, a
 
 states: memory/guard-pages-madv-guard-install
 flavours: h
+kernel: guard regions
 needs: feature pagemap_scan_guard_pages
 """
 

@@ -2,6 +2,7 @@
 
 states: memory/vma-flags-madvise-bits
 flavours: h
+kernel: flags of mappings
 """
 
 import mmap as std

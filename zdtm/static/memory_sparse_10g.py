@@ -2,6 +2,7 @@
 
 states: memory/huge-sparse-private-vma
 flavours: h
+kernel: PAGEMAP_SCAN or /proc/PID/pagemap
 """
 
 from mmap import MADV_NOHUGEPAGE

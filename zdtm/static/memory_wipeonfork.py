@@ -3,6 +3,7 @@ that is forked afterwards find zeros, and so does a grandchild in what the child
 
 states: memory/map-droppable-madv-wipeonfork
 flavours: h
+kernel: flags of mappings
 """
 
 from zdtm.lib.gate import Gate

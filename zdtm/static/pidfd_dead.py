@@ -2,6 +2,7 @@
 
 states: pidfds/pidfds-of-dead-processes
 flavours: h
+kernel: file system of pidfds
 needs: feature pidfs
 """
 

@@ -2,6 +2,7 @@
 
 states: pidfds/pidfd-of-live-child-grandchild
 flavours: h
+kernel: file system of pidfds
 """
 
 import os

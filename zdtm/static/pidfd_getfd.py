@@ -2,6 +2,7 @@
 
 states: pidfds/fd-stolen-with-pidfd-getfd
 flavours: h
+kernel: pidfd_getfd
 """
 
 import os

@@ -3,6 +3,7 @@ alone is nonblocking.
 
 states: pipes-and-fifos/full-pipe
 flavours: h
+kernel: packets and sizes of pipes
 """
 
 import os

@@ -3,6 +3,7 @@
  *
  * states: signals-and-timers/posix-timers
  * flavours: h
+ * kernel: PR_TIMER_CREATE_RESTORE_IDS, numbers of timers
  */
 #include "zdtmtst.h"
 

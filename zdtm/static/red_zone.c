@@ -3,6 +3,7 @@
  *
  * states: memory/stack-red-zone
  * flavours: h
+ * kernel: where the way home leads
  * needs: arch x86_64
  * oracle: ignore memory: it is busy, and what is on its stack is its own concern
  */

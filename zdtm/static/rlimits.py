@@ -2,6 +2,7 @@
 
 states: misc/rlimits
 flavours: h
+kernel: hard limits, and who may raise them
 """
 
 from resource import RLIM_INFINITY, getrlimit, setrlimit

@@ -3,6 +3,7 @@
  *
  * states: vdso-rseq-and-cpu-state/rseq-registration
  * flavours: h
+ * kernel: the size of struct rseq
  * needs: arch x86_64
  */
 #include "zdtmtst.h"

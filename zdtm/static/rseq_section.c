@@ -7,6 +7,7 @@
  *
  * states: vdso-rseq-and-cpu-state/rseq-critical-section
  * flavours: h
+ * kernel: restartable sequences
  * needs: arch x86_64
  * oracle: ignore memory: the abort handler notes that it ran
  */

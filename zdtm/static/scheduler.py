@@ -2,6 +2,7 @@
 
 states: misc/scheduler
 flavours: h
+kernel: scheduling attributes
 needs: root, cap CAP_SYS_NICE
 """
 

@@ -3,6 +3,7 @@ its sender open or closed.
 
 states: unix-sockets/scm-rights-in-flight
 flavours: h
+kernel: descriptors in flight
 """
 
 import itertools

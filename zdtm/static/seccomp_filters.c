@@ -5,6 +5,7 @@
  *
  * states: credentials-seccomp-and-lsm/seccomp-filters
  * flavours: h
+ * kernel: SECCOMP_GET_FILTER
  * needs: root, feature seccomp_filters
  */
 #include "zdtmtst.h"

@@ -3,6 +3,7 @@
  *
  * states: credentials-seccomp-and-lsm/seccomp-strict
  * flavours: h
+ * kernel: the vDSO under strict seccomp
  * needs: root
  */
 #include "zdtmtst.h"

@@ -3,6 +3,7 @@
  *
  * states: credentials-seccomp-and-lsm/seccomp-per-thread
  * flavours: h
+ * kernel: SECCOMP_GET_FILTER
  * needs: root, feature seccomp_filters
  */
 #include "zdtmtst.h"

@@ -3,6 +3,7 @@
  *
  * states: threads/threads-forks-tls
  * flavours: h
+ * kernel: segment bases
  * needs: arch x86_64
  */
 #include "zdtmtst.h"

@@ -4,6 +4,7 @@ leaders that are dead.
 
 states: process-tree/sid-pgid-graph, process-tree/sessions-and-groups, process-tree/random-crazy-session-trees
 flavours: h
+kernel: clone3, set_tid
 """
 
 from zdtm.lib.family import Child, Dying, Recipe, Sibling, grow, release

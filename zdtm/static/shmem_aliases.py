@@ -3,6 +3,7 @@ a part moved by mremap(), a second mapping at an offset made through /proc/self/
 
 states: memory/shared-anonymous-memory-shmem
 flavours: h
+kernel: /proc/PID/map_files
 needs: root, feature map_files
 """
 

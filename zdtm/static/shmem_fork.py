@@ -3,6 +3,7 @@ may only read it.
 
 states: memory/shared-anonymous-memory-shmem
 flavours: h
+kernel: /proc/PID/map_files
 """
 
 from zdtm.lib.gate import Gate

@@ -2,6 +2,7 @@
 
 states: event-fds-and-aio/signalfd
 flavours: h
+kernel: fdinfo
 """
 
 import os

@@ -2,6 +2,7 @@
 
 states: process-tree/stopped-tasks
 flavours: h
+kernel: group stops
 """
 
 import os

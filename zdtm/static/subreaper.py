@@ -2,6 +2,7 @@
 
 states: process-tree/pr-set-child-subreaper
 flavours: h
+kernel: PR_SET_CHILD_SUBREAPER
 """
 
 import os

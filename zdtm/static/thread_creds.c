@@ -3,6 +3,7 @@
  *
  * states: threads/per-thread-credentials
  * flavours: h
+ * kernel: capabilities
  * needs: root
  */
 #include "zdtmtst.h"

@@ -3,6 +3,7 @@
  *
  * states: threads/threads-forks-tls
  * flavours: h
+ * kernel: clone3, set_tid
  */
 #include "zdtmtst.h"
 

@@ -4,6 +4,7 @@
  *
  * states: threads/per-thread-signal-mask-tls
  * flavours: h
+ * kernel: thread areas
  */
 #include "zdtmtst.h"
 

@@ -4,6 +4,7 @@
  *
  * states: threads/robust-futex-list
  * flavours: h
+ * kernel: robust lists
  */
 #include "zdtmtst.h"
 

@@ -3,6 +3,7 @@
  *
  * states: threads/threads-forks-tls
  * flavours: h
+ * kernel: thread areas
  */
 #include "zdtmtst.h"
 

@@ -3,6 +3,7 @@
  *
  * states: event-fds-and-aio/timerfd
  * flavours: h
+ * kernel: TFD_IOC_SET_TICKS, fdinfo
  * needs: feature timerfd
  */
 #include "zdtmtst.h"

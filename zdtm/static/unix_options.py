@@ -2,6 +2,7 @@
 
 states: inet-sockets/sol-socket-options
 flavours: h
+kernel: options of unix sockets
 needs: root
 """
 

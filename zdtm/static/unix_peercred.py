@@ -2,6 +2,7 @@
 
 states: unix-sockets/so-peercred
 flavours: h
+kernel: SO_PEERCRED
 needs: root
 """
 

@@ -3,6 +3,7 @@ boundaries, also when they are empty, or larger than a page.
 
 states: unix-sockets/queues-in-both-directions
 flavours: h
+kernel: SO_PEEK_OFF
 """
 
 import socket

@@ -4,6 +4,7 @@
  *
  * states: vdso-rseq-and-cpu-state/vdso-location-proxy
  * flavours: h
+ * kernel: the layout of vDSO and vvar
  */
 #include "zdtmtst.h"
 

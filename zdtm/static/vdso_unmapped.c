@@ -3,6 +3,7 @@
  *
  * states: vdso-rseq-and-cpu-state/vdso-unmapped
  * flavours: h
+ * kernel: the layout of vDSO and vvar
  */
 #include "zdtmtst.h"
 

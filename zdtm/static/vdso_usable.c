@@ -3,6 +3,7 @@
  *
  * states: vdso-rseq-and-cpu-state/vdso-usable
  * flavours: h
+ * kernel: the layout of vDSO and vvar
  * needs: arch x86_64 aarch64
  */
 #include "zdtmtst.h"

@@ -2,6 +2,7 @@
 
 states: memory/vma-all-prot-x-private-shared-x-file-anon
 flavours: h
+kernel: how mappings are merged
 """
 
 import os

@@ -2,6 +2,7 @@
 
 states: process-tree/zombies
 flavours: h
+kernel: clone3, set_tid
 """
 
 import os

@@ -3,6 +3,7 @@
  *
  * states: vdso-rseq-and-cpu-state/x87-mmx-sse-avx
  * flavours: h
+ * kernel: register sets
  * cflags: -Wno-psabi -lm
  */
 #include "zdtmtst.h"

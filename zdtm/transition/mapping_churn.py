@@ -2,6 +2,7 @@
 
 states: memory/mapping-churn
 flavours: h
+kernel: how mappings are merged
 """
 
 import random

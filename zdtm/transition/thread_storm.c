@@ -3,6 +3,7 @@
  *
  * states: threads/thread-storm
  * flavours: h
+ * kernel: clone3, set_tid
  * oracle: ignore tree: its threads come and go all the time
  * oracle: ignore creds: those of threads that are gone
  */

@@ -1,0 +1,74 @@
+"""What ci/vm prepares for a guest, without one."""
+
+from __future__ import annotations
+
+import lzma
+import shutil
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ci.vm import initramfs, kernels, suite
+from ci.vm.kernels import Kernel
+
+PAYLOAD = b"an uncompressed kernel" * 1000
+
+
+def compressed_kernel(payload: bytes) -> bytes:
+    """A header like that of a bzImage: one setup sector more, then code, 64 bytes into which the payload stands."""
+    header = bytearray(2 * 512)
+    header[0x1F1] = 1
+    struct.pack_into("<II", header, 0x248, 64, len(payload))
+    return bytes(header) + bytes(64) + payload + b"what follows"
+
+
+def test_payload_of_an_x86_kernel() -> None:
+    xz = lzma.compress(PAYLOAD) + struct.pack("<I", len(PAYLOAD))
+    assert kernels._bootable(compressed_kernel(xz), "amd64") == PAYLOAD
+
+
+def test_payload_that_nobody_can_read() -> None:
+    with pytest.raises(ValueError, match="not known here: b'LZ4M"):
+        kernels._bootable(compressed_kernel(b"LZ4MAGIC"), "amd64")
+
+
+def test_kernel_of_another_machine_is_booted_as_it_is() -> None:
+    assert kernels._bootable(b"MZ@\xfa", "arm64") == b"MZ@\xfa"
+
+
+def test_unknown_kernel() -> None:
+    with pytest.raises(LookupError, match="no kernel 2.4; there are 6.1, "):
+        kernels.get("2.4")
+
+
+@pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is missing (install cpio)")
+def test_initramfs_loads_modules_after_those_they_need(tmp_path: Path) -> None:
+    modules = tmp_path / "6.6.6"
+    (modules / "fs").mkdir(parents=True)
+    (modules / "fs/9p.ko.xz").write_bytes(lzma.compress(b"nine"))
+    (modules / "fs/overlay.ko").write_bytes(b"over")
+    (modules / "netfs.ko").write_bytes(b"netfs")
+    (modules / "fscache.ko").write_bytes(b"cache")
+    (modules / "modules.dep").write_text(
+        "fs/9p.ko.xz: netfs.ko fscache.ko\nfs/overlay.ko:\nnetfs.ko: fscache.ko\nfscache.ko:\n"
+    )
+    busybox = tmp_path / "busybox"
+    busybox.write_bytes(b"busybox")
+    made = initramfs.make(Kernel("6.6", "amd64", tmp_path / "image", modules), busybox)
+    content = tmp_path / "content"
+    content.mkdir()
+    subprocess.run(["cpio", "-id", "--quiet"], cwd=content, input=made.read_bytes(), check=True)
+    assert (content / "modules/order").read_text().split() == ["fscache.ko", "netfs.ko", "9p.ko", "overlay.ko"]
+    assert (content / "modules/9p.ko").read_bytes() == b"nine"
+
+
+@pytest.mark.parametrize(("shard", "count"), [("1/2", 2), ("2/2", 1)])
+def test_the_engines_tests_run_in_the_first_shard(shard: str, count: int) -> None:
+    lines = suite.script("amd64", shard, ["-m", "kernel"]).splitlines()
+    runs = [line for line in lines if " -m pytest " in line]
+    assert len(runs) == count
+    assert all(line.endswith("|| status=1") for line in runs)
+    assert f"--shard {shard}" in runs[0]
+    assert lines[-1] == "exit $status"
