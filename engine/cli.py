@@ -29,7 +29,8 @@ _MISSING = ("pre-dump", "lazy-pages", "page-server", "service", "swrk", "dedup")
 def main(argv: list[str] | None = None) -> int:
     """Run one command. argv: program name and arguments, sys.argv by default. Returns the exit status."""
     argv = sys.argv if argv is None else argv
-    program = "criu" if os.path.basename(argv[0]) == "criu" else "crucible"
+    name = os.path.basename(argv[0])
+    program = name if name in ("criu", "crit") else "crucible"
     try:
         return _main(program, argv[1:])
     except (Exception, KeyboardInterrupt) as exc:
@@ -39,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(program: str, args: list[str]) -> int:
+    if program == "crit" or args[:1] == ["crit"]:
+        from engine.crit import command
+
+        return command.main(args, "crit") if program == "crit" else command.main(args[1:], f"{program} crit")
     from engine import argv
 
     if not args:

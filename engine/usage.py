@@ -10,6 +10,7 @@ _VERBS = """\
   {program} restore [options]                make the tree again from images
   {program} check [--feature NAME]           what this kernel can do
   {program} cpuinfo dump|check [options]     save the processor's features, or compare them
+  {program} crit decode|encode|show|info …   look into images, see {program} crit --help
 """
 _MEANING_AT = 42
 _WIDTH = 100

@@ -39,6 +39,12 @@ def padded(length: int, align: int) -> int:
     return -(-length // align) * align
 
 
+def payload_length(kind: magic.Kind, entry: Any) -> int:
+    """How many bytes follow an entry, of those kinds whose entries say it."""
+    length, _ = _PAYLOADS[kind.name](entry)
+    return int(length)
+
+
 class ImageReader:
     """Iterates over the messages of one file; between two of them, payload() gives the bytes that follow the entry.
 
@@ -47,6 +53,8 @@ class ImageReader:
                 data = reader.payload()
 
     A payload of known length that nobody asks for is skipped. Closes its descriptor when the `with` ends.
+
+    raw  the bytes of the last message
     """
 
     def __init__(self, fd: int, kind: magic.Kind, path: str, bounded: bool = False) -> None:
@@ -61,6 +69,7 @@ class ImageReader:
         self._payload_end = 0
         self._next_entry = 0
         self._seen = 0
+        self.raw = b""
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -111,7 +120,8 @@ class ImageReader:
         size = int.from_bytes(self._take(4, "the size of an entry"), "little")
         if size > min(self.left, MAX_ENTRY):
             raise self.error(f"an entry claims {size} bytes where {self.left} are left", start)
-        return self._parse(name, self._take(size, "an entry"), start)
+        self.raw = self._take(size, "an entry")
+        return self._parse(name, self.raw, start)
 
     def peek(self, length: int) -> bytes:
         """Up to length bytes from here on, without going on; fewer at the end of the file."""

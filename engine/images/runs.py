@@ -34,10 +34,16 @@ _TOP = 1 << 64
 MAX_RUN = (1 << 32) - 1
 
 _VARINT = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
-_ENTRY = rb"[\x08-\x24]\0\0\0\x08" + _VARINT + rb"\x10" + _VARINT + rb"\x20[\x00-\x7f]\x28" + _VARINT
+_SIZE = rb"[\x08-\x24]\0\0\0"
+_ENTRY = _SIZE + rb"\x08" + _VARINT + rb"\x10" + _VARINT + rb"\x20[\x00-\x7f]\x28" + _VARINT
 _ENTRIES = re.compile(rb"(?:" + _ENTRY + rb")*+")
-# Sizes of entries, most frequent first: those of user space addresses and shorter runs.
-_SIZES = sorted(range(0x08, 0x25), key=lambda size: abs(size - 0x10))
+# As encode() writes them: no varint longer than it has to be, both counts the same. Up to 2^63 and 1 TiB.
+_ADDRESS = rb"(?:[\x80-\xff]{1,8}+[\x01-\x7f]|\0)"
+_COUNT = rb"([\x01-\x7f]|[\x80-\xff]{1,3}+[\x01-\x7f])"
+_OURS = _SIZE + rb"\x08" + _ADDRESS + rb"\x10" + _COUNT + rb"\x20[\x00-\x7f]\x28\1"
+_ENTRIES_OF_OURS = re.compile(rb"(?:" + _OURS + rb")*+")
+# Sizes of entries, most frequent first: those of user space addresses, 47 bits long, and of shorter runs.
+_SIZES = sorted(range(0x08, 0x25), key=lambda size: (size not in (0x0E, 0x10), abs(size - 0x10)))
 
 
 class Runs:
@@ -116,25 +122,32 @@ def _problem_of(run: tuple[int, int, int], previous_end: int) -> str | None:
 
 
 def decode(data: bytes, runs: Runs) -> int:
-    """Append to runs the entries at the start of data that have the usual form. How many bytes they take.
+    """Append to runs the entries at the start of data that have the usual form. How many bytes they take."""
+    end, vaddr, nr_pages, flags = parse(data, exact=False)
+    runs.vaddr.fromlist(vaddr)
+    runs.nr_pages.fromlist(nr_pages)
+    runs.flags.fromlist(flags)
+    return end
+
+
+def parse(data: bytes, exact: bool) -> tuple[int, list[int], list[int], list[int]]:
+    """The entries at the start of data that have the usual form: how many bytes they take, vaddr, nr_pages and flags
+    of each. exact: only those that are, to the byte, what encode() makes of these.
 
     The regular expression delimits the entries; their sizes need only add up, which saves looking at each.
     """
-    match = _ENTRIES.match(data)
+    match = (_ENTRIES_OF_OURS if exact else _ENTRIES).match(data)
     end = match.end() if match is not None else 0
     bodies = _without_sizes(data[:end])
-    if not bodies:
-        return 0
-    from google.protobuf.message import DecodeError
+    if bodies:
+        from google.protobuf.message import DecodeError
 
-    try:
-        table = columns("pagemap_entry").FromString(bodies)
-    except DecodeError:
-        return 0
-    runs.vaddr.fromlist(table.vaddr[:])
-    runs.nr_pages.fromlist(table.nr_pages[:])
-    runs.flags.fromlist(table.flags[:])
-    return end
+        try:
+            table = columns("pagemap_entry").FromString(bodies)
+            return end, table.vaddr[:], table.nr_pages[:], table.flags[:]
+        except DecodeError:
+            pass  # values that only another reader can judge
+    return 0, [], [], []
 
 
 def _without_sizes(data: bytes) -> bytes:

@@ -19,9 +19,12 @@ _LENGTH_DELIMITED = 2
 
 
 def set_text(message: Any, field: str, text: str) -> None:
-    """Set a singular string field to a text as os.fsdecode makes it."""
+    """Set a string field to a text as os.fsdecode makes it, or append that if the field is repeated."""
     try:
-        setattr(message, field, text)
+        if message.DESCRIPTOR.fields_by_name[field].is_repeated:
+            getattr(message, field).append(text)
+        else:
+            setattr(message, field, text)
     except UnicodeError:
         number = message.DESCRIPTOR.fields_by_name[field].number
         data = os.fsencode(text)

@@ -1,0 +1,1 @@
+"""crucible crit: looking into images, one verb a module. Reads images and the system, changes neither."""

@@ -1,0 +1,51 @@
+"""A directory for images, and what most tests do with one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.crit.decode import decode
+from engine.crit.encode import encode
+from engine.images.directory import ImageDir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Iterator[ImageDir]:
+    """An empty ImageDir."""
+    (tmp_path / "images").mkdir()
+    with ImageDir(str(tmp_path / "images")) as directory:
+        yield directory
+
+
+@pytest.fixture
+def there_and_back(tmp_path: Path) -> Callable[[Path], str]:
+    """Decodes and encodes a file in both forms, which must give its very bytes. Returns the plain JSON."""
+
+    def run(path: Path) -> str:
+        text, again = tmp_path / "text", tmp_path / "again"
+        for pretty in True, False:
+            decode(str(path), str(text), pretty)
+            encode(str(text), str(again))
+            assert again.read_bytes() == path.read_bytes(), text.read_text()
+        return text.read_text()
+
+    return run
+
+
+@pytest.fixture
+def back(tmp_path: Path) -> Callable[[str], bytes]:
+    """Encodes JSON."""
+
+    def run(text: str) -> bytes:
+        source, target = tmp_path / "source", tmp_path / "target"
+        source.write_text(text)
+        encode(str(source), str(target))
+        return target.read_bytes()
+
+    return run
