@@ -172,7 +172,7 @@ def _dump(ctx: DumpContext) -> None:
     pstree.write(ctx)
     for task in ctx.tasks:
         if task.state == DEAD:
-            ctx.images.write("CORE", core.of_zombie(task), task.pid)
+            ctx.images.write("CORE", core.of_zombie(ctx, task), task.pid)
             continue
         ctx.images.write("IDS", ids[task.pid], task.pid)
         ctx.images.write("MM", mms[task.pid], task.pid)

@@ -17,7 +17,8 @@ from engine.action_scripts import ActionScripts
 from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
 from engine.kernel import ptrace
-from engine.objects import table
+from engine.objects import table, tty_session
+from engine.objects.tty_restored import RestoredTerminals
 from engine.restore_check import prepare
 from engine.restore_context import RestoreContext
 from engine.stats import RestoreStats
@@ -150,7 +151,8 @@ class Restore:
         self._run_together([self._rebuild(self.root, None)])
 
     def _fork(self) -> None:
-        """All processes, each with its memory before its children are made."""
+        """All processes, each with its memory before its children are made, each session with its terminal."""
+        self.ctx.part(RestoredTerminals).make()
         for step in self.plan.steps:
             tape = Tape()
             if isinstance(step, births.Clone):
@@ -163,10 +165,13 @@ class Restore:
                 self._bury(step.task, step.parent)
             if len(tape):
                 step.task.stub.run(tape)
+            if isinstance(step, births.Setsid):
+                tty_session.take(step.task, self.ctx)
         for task, group in self.plan.joins(self.ctx.tasks):
             tape = Tape()
             tape.call("setpgid", 0, group)
             task.stub.run(tape)
+        tty_session.settle(self.ctx)
 
     def _clone(self, creator: RestoredTask, task: RestoredTask, flags: int) -> None:
         shares = task.ids is not None and creator.ids is not None and task.ids.files_id == creator.ids.files_id

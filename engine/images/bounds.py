@@ -48,13 +48,18 @@ _BOUNDS: dict[str, dict[str, Bounds]] = {
         "so_linger": _INT,
     },
     "task_core_entry": {"exit_code": _SHORT, "oom_score_adj": (-1000, 1000), "stop_signo": _SIGNAL},
+    "termios_entry": {"c_line": (0, 255)},
     "thread_core_entry": {"pdeath_sig": _SIGNAL, "sched_nice": (-20, 19), "sched_prio": (0, 99)},
     "timerfd_entry": {"clockid": _INT, "settime_flags": _INT},
     "timeval": {"tv_usec": _MICROSECONDS},
+    "tty_info_entry": {"sid": _PID, "pgrp": _PID, "uid": _ID, "gid": _ID},
+    "tty_pty_entry": {"index": _INT},
     "ucred_entry": {"pid": _PID, "uid": _ID, "gid": _ID},
     "unix_sk_entry": {"backlog": _INT, "uid": _ID, "gid": _ID},
+
     "user_x86_fpregs_entry": dict.fromkeys("cwd swd twd fop".split(), _SHORT),
     "vma_entry": {"fdflags": _INT},
+    "winsize_entry": dict.fromkeys("ws_row ws_col ws_xpixel ws_ypixel".split(), _SHORT),
 }
 """message: field: (lowest, highest)."""
 

@@ -17,6 +17,7 @@ from engine.objects.pipe import Pipe
 from engine.objects.regular import REGULAR
 from engine.objects.signalfd import Signalfd
 from engine.objects.timerfd import Timerfd
+from engine.objects.tty import Tty
 from engine.objects.unix_socket import UNIX_SOCKET
 from engine.objects.unsupported import UNSUPPORTED
 
@@ -36,6 +37,7 @@ KINDS: tuple[FileKind, ...] = (
     Fifo(),
     MEMFD,
     NamespaceFile(),
+    Tty(),
     REGULAR,
     UNSUPPORTED,
 )

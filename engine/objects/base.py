@@ -12,6 +12,7 @@ Dump, in this order:
     finish_dump(ctx)          once, after all descriptions: images that hold queued data, diagnostics over all.
 
 Restore:
+    answers_for(entry, ctx)   its path's REG entry, if that is this kind's own matter.
     check(entry, ctx)         add to ctx.problems what a restore would trip over. Nothing has been created so far.
     open(entry, ctx)          make the description; returns a descriptor of the engine, close-on-exec. May call
                               ctx.open_file(id) for a description it depends on: order comes from need.
@@ -95,6 +96,10 @@ class FileKind:
 
     def finish_dump(self, ctx: DumpContext) -> None:
         """Nothing to add."""
+
+    def answers_for(self, entry: Message, ctx: RestoreContext) -> int | None:
+        """The number of a REG entry that stands for no file which must be there now: this kind makes or checks it."""
+        return None
 
     def check(self, entry: Message, ctx: RestoreContext) -> None:
         """Nothing that could be wrong."""

@@ -208,9 +208,10 @@ def _check_table(files_id: int, table: list[Message], ctx: RestoreContext) -> No
 
 def check(ctx: RestoreContext) -> None:
     """Let every kind say what stands against restoring its descriptions."""
-    for entry in ctx.entries.values():
-        kind = KIND_BY_TYPE.get(entry.type)
-        if kind is not None:
+    known = [(KIND_BY_TYPE[e.type], e) for e in ctx.entries.values() if e.type in KIND_BY_TYPE]
+    answered = {kind.answers_for(getattr(entry, kind.field), ctx) for kind, entry in known}
+    for kind, entry in known:
+        if entry.id not in answered:
             with ctx.problems:
                 kind.check(getattr(entry, kind.field), ctx)
     with ctx.problems:

@@ -19,11 +19,14 @@ setsid(2), setpgid(2), clone(2), PR_SET_CHILD_SUBREAPER(2const).
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import CrError
 from engine.restore_context import RestoredTask
 from engine.tape.stub import CLONE_PARENT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _OUTSIDE = -1
 """The session that a root is born in which is to lead one: the engine's, which no image knows."""
@@ -69,8 +72,17 @@ class Plan:
     Raises CrError for sessions that no order of births gives.
     """
 
-    def __init__(self, root: RestoredTask, tasks: list[RestoredTask], dead_pids: set[int]) -> None:
-        """dead_pids: of tasks that are dead, but whose files in /proc are open. They get helpers too."""
+    def __init__(
+        self,
+        root: RestoredTask,
+        tasks: list[RestoredTask],
+        dead_pids: set[int],
+        groups: Mapping[int, int] | None = None,
+    ) -> None:
+        """dead_pids: of tasks that are dead, but whose files in /proc are open. They get helpers too.
+
+        groups   in the foreground of a terminal, with their sessions. One without members gets a helper, too.
+        """
         self.root = root
         self.steps: list[Step] = []
         self.helpers: list[tuple[RestoredTask, RestoredTask]] = []
@@ -83,6 +95,7 @@ class Plan:
         self._birth(root, root.sid if root.sid != root.pid else _OUTSIDE)
         self._run()
         self._make_group_leaders(tasks)
+        self._fill_groups(tasks, groups or {})
         for pid in sorted(dead_pids - self.pids):
             helper = self._helper(pid, root)
             self._clone(root, helper)
@@ -238,6 +251,18 @@ class Plan:
             elif task.pgid in alone:
                 leader = alone.pop(task.pgid)
                 self._make_member(self._free_pid(), leader).pgid = task.pgid
+
+    def _fill_groups(self, tasks: list[RestoredTask], groups: Mapping[int, int]) -> None:
+        """A helper for each group that must be there and that nobody is in. Its number may be the pid of a task that
+        has left it; of one that leads another session now it can't be a group any more."""
+        by_pid = {task.pid: task for task in tasks}
+        for group, session in groups.items():
+            if any(task.pgid == group for task in tasks) or session not in by_pid:
+                continue
+            if group not in self.pids:
+                self._make_member(group, by_pid[session])
+            elif group in by_pid and by_pid[group].sid == session:
+                self._make_member(self._free_pid(), by_pid[session]).pgid = group
 
     def _make_member(self, pid: int, parent: RestoredTask) -> RestoredTask:
         helper = self._helper(pid, parent)

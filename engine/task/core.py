@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.task import (
     cgroups,
+    controlling,
     cpu_state,
     credentials,
     dead_leader,
@@ -48,6 +49,7 @@ SUBJECTS: tuple[Any, ...] = (
     cpu_state,
     thread_area,
     personality,
+    controlling,
     signals,
     scheduling,
     limits,
@@ -111,13 +113,14 @@ def finish_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
         finish(tape, task, ctx)
 
 
-def of_zombie(task: Task) -> Message:
+def of_zombie(ctx: DumpContext, task: Task) -> Message:
     """The core of a dead task."""
     from engine.images.schema import message
 
     core = message("core_entry")()
     core.mtype = cpu_state.march()
     personality.of_zombie(task, core)
+    controlling.collect_task(ctx, task, core)
     return core
 
 

@@ -7,7 +7,8 @@
 Nothing is executed anew: a fork of the worker costs a few milliseconds, a new interpreter several dozen.
 
 Own namespaces, so that items can run side by side and leftovers can be told apart: pid (a restored task needs its
-old number, and the next worker's tasks must not have it), mount (a fresh /proc, and mounts of the engine stay inside),
+old number, and the next worker's tasks must not have it), mount (a fresh /proc and /dev/pts, whose numbers nobody else
+uses, and mounts of the engine stay inside),
 net (ports, abstract names, firewall tables), ipc (keys), uts. The engine and the program share all of them, which
 makes this the host flavour: the engine has no namespace to dump.
 
@@ -112,6 +113,8 @@ def _be_init(watchdog: int, work: Callable[[], Result], item_dir: Path) -> None:
     _checked(_libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None), "make the mounts private")
     _libc.umount2(b"/proc", MNT_DETACH)
     _checked(_libc.mount(b"proc", b"/proc", b"proc", 0, None), "mount /proc")
+    if os.path.isdir("/dev/pts"):
+        _checked(_libc.mount(b"devpts", b"/dev/pts", b"devpts", 0, b"newinstance,ptmxmode=0666"), "mount /dev/pts")
     _loopback_up()
     os.umask(0o022)
     _write_result(item_dir, work())

@@ -2,7 +2,6 @@
 
 states: tty-and-pty/controlling-tty-of-child-session
 flavours: h
-expect: refuse (?i)character device|terminal
 """
 
 import os

@@ -2,7 +2,6 @@
 
 states: tty-and-pty/non-controlling-pts
 flavours: h
-expect: refuse (?i)character device|terminal
 """
 
 import errno

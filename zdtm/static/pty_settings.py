@@ -3,7 +3,6 @@ and a lock on the slave.
 
 states: tty-and-pty/pty-pair-as-controlling-tty
 flavours: h
-expect: refuse (?i)character device|terminal
 needs: root
 """
 

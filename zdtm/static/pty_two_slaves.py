@@ -2,7 +2,6 @@
 
 states: tty-and-pty/two-slaves-of-one-master
 flavours: h
-expect: refuse (?i)character device|terminal
 needs: root
 """
 

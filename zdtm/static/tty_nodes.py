@@ -2,7 +2,6 @@
 
 states: tty-and-pty/dev-console-and-vt-nodes
 flavours: h
-expect: refuse (?i)character device|terminal
 needs: root, file /dev/tty0
 """
 

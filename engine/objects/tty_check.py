@@ -1,0 +1,80 @@
+"""What a restore of terminals would trip over, found before anything is made."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from engine.images.text import get_text
+from engine.objects import tty_outside, tty_pty
+from engine.objects.paths import problem_of, stat_name
+from engine.objects.tty_dumped import CTTY, EXT_TTY, PTY
+from engine.objects.tty_images import TerminalImages, external_key
+
+if TYPE_CHECKING:
+    from engine.objects.tty_images import Pty
+    from engine.restore_context import RestoreContext
+
+Message = Any
+
+_DAMAGED = "the image is damaged"
+
+
+def check_file(entry: Message, ctx: RestoreContext) -> None:
+    """One description: it must have a terminal, and a path that leads to it."""
+    info = ctx.part(TerminalImages).infos.get(entry.tty_info_id)
+    path = ctx.entries.get(entry.regf_id)
+    if info is None:
+        ctx.problems.add(f"files.img: terminal {entry.id} is not in tty-info.img", remedy=_DAMAGED)
+    elif path is None or not path.HasField("reg") or problem_of(get_text(path.reg.name)):
+        ctx.problems.add(f"files.img: terminal {entry.id} has no path", remedy=_DAMAGED)
+    elif info.type not in (PTY, EXT_TTY) and _device(path.reg) != info.rdev:
+        number = f"{os.major(info.rdev)}:{os.minor(info.rdev)}"
+        ctx.problems.add(f"{get_text(path.reg.name)}: is not terminal {number} any more", remedy="put the node back")
+
+
+def _device(path: Message) -> int:
+    try:
+        return stat_name(get_text(path.name)).st_rdev
+    except OSError:
+        return -1
+
+
+def check_all(ctx: RestoreContext) -> None:
+    """The terminals, after all descriptions."""
+    images = ctx.part(TerminalImages)
+    for info in images.infos.values():
+        if (info.type == PTY) != info.HasField("pty"):
+            ctx.problems.add(f"tty-info.img: terminal {info.id} has no number, or a needless one", remedy=_DAMAGED)
+        elif info.type == EXT_TTY:
+            _check_external(info, ctx)
+    for pty in images.ptys:
+        _check_pty(pty, images, ctx)
+    for info in images.of_type(CTTY):
+        if info.HasField("termios") and any(images.behind(entry) is None for entry in images.files[info.id]):
+            tty_outside.refuse("/dev/tty", ctx)
+    _check_sessions(images, ctx)
+
+
+def _check_external(info: Message, ctx: RestoreContext) -> None:
+    key = external_key(info)
+    if not any(given == key for _, given in ctx.opts.inherit_fd):
+        ctx.problems.add(f"{key}: this terminal is external", remedy=f"pass it by --inherit-fd fd[N]:{key}")
+
+
+def _check_pty(pty: Pty, images: TerminalImages, ctx: RestoreContext) -> None:
+    if not pty.is_inside:
+        tty_outside.refuse(f"/dev/pts/{pty.index}", ctx)
+    elif len(images.files[(pty.master or pty.slave).id]) != 1 and pty.master is not None:
+        what = f"tty-info.img: the master of terminal {pty.index} has no description, or several"
+        ctx.problems.add(what, remedy=_DAMAGED)
+    elif not ctx.problems:
+        tty_pty.refuse_index(pty.index, images.slave_name(pty), ctx)
+
+
+def _check_sessions(images: TerminalImages, ctx: RestoreContext) -> None:
+    leaders = {task.pid for task in ctx.living if task.sid == task.pid}
+    for session, info in images.controlling().items():
+        if session in {task.pid for task in ctx.tasks} - leaders:
+            what = f"tty-info.img: terminal {info.id} controls session {session}, whose leader is not alive"
+            ctx.problems.add(what, remedy=_DAMAGED)
