@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.images.text import get_text
 from engine.objects import tty_outside, tty_pty
+from engine.objects.external import is_inherited
 from engine.objects.paths import problem_of, stat_name
 from engine.objects.tty_dumped import CTTY, EXT_TTY, PTY
 from engine.objects.tty_images import TerminalImages, external_key
@@ -58,7 +59,7 @@ def check_all(ctx: RestoreContext) -> None:
 
 def _check_external(info: Message, ctx: RestoreContext) -> None:
     key = external_key(info)
-    if not any(given == key for _, given in ctx.opts.inherit_fd):
+    if not is_inherited(ctx, key):
         ctx.problems.add(f"{key}: this terminal is external", remedy=f"pass it by --inherit-fd fd[N]:{key}")
 
 

@@ -15,6 +15,7 @@ from engine import log
 from engine.kernel import terminal
 from engine.kernel.pty_holder import holder_of_master
 from engine.objects import tty_peek, tty_settings
+from engine.objects.external import is_external
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -130,7 +131,7 @@ class DumpedTerminals:
         """The user's key for a terminal. Without a descriptor nobody knows its file system: then any will do."""
         if found.slaves:
             key = external_key(found.slaves[0])
-            return key if key in self._ctx.opts.external else None
+            return key if is_external(self._ctx, key) else None
         start = f"tty[{found.device:x}:"
         return next((key for key in self._ctx.opts.external if key.startswith(start)), None)
 

@@ -19,7 +19,8 @@ from engine.errors import CrError
 from engine.images.text import get_text
 from engine.kernel import terminal
 from engine.objects import tty_outside, tty_pty, tty_queue, tty_settings
-from engine.objects.paths import inherited, stat_name
+from engine.objects.external import inherited
+from engine.objects.paths import stat_name
 from engine.objects.regular import open_entry
 from engine.objects.tty_current import open_current, open_hung_up
 from engine.objects.tty_dumped import CONSOLE, CTTY, EXT_TTY, PTY
