@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CRIU_VERSION = "4.2"
 _DEPRECATED = 255
 # Verbs of CRIU that this engine does not have.
-_MISSING = ("pre-dump", "lazy-pages", "page-server", "service", "swrk", "dedup")
+_MISSING = ("lazy-pages", "page-server", "service", "swrk", "dedup")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -80,6 +80,10 @@ def _verb(opts: Options) -> Callable[[Options], int]:
         from engine import dump
 
         return dump.run
+    if opts.command == "pre-dump":
+        from engine import pre_dump
+
+        return pre_dump.run
     if opts.command == "restore":
         from engine import restore
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Problems
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from engine.options import Options
     from engine.stats import DumpStats
     from engine.task.tree import Task
+    from engine.task.watch import Parent, Watch
 
 Message = Any
 
@@ -26,19 +28,27 @@ class DumpContext(Parts):
     tasks      pstree order, zombies included
     problems   everything that stands against the dump; raised together before anything is changed
     files      descriptions in the order of their ids
+    parent     the images that these build on, and watch, how changed memory is found (--prev-images-dir, --track-mem)
+    uptime     of the machine when the tree had been frozen, in microseconds
     entries    file_entry messages for files.img
     table      the descriptor tables
     seccomp_filters   index by (index of the filter installed before, program, flags)
     synced_filters    indices of those that all threads of a task have
     """
 
-    def __init__(self, opts: Options, images: ImageDir, root: Task, stats: DumpStats) -> None:
+    def __init__(
+        self, opts: Options, images: ImageDir, root: Task, stats: DumpStats,
+        parent: Parent | None = None, watch: Watch | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.opts = opts
         self.images = images
         self.root = root
         self.tasks = list(root.walk())
         self.stats = stats
+        self.parent = parent
+        self.watch = watch
+        self.uptime = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
         self.problems = Problems()
         self.files: list[OpenFile] = []
         self.entries: list[Message] = []

@@ -12,22 +12,19 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from engine import cpuinfo, log
+from engine import cpuinfo, dump_memory, inventory, log
 from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
 from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
-from engine.kernel.proc_maps import PROT_EXEC, read_smaps, stat_map_file
+from engine.kernel.proc_maps import read_smaps, stat_map_file
 from engine.kernel.proc_stat import read_stat
 from engine.kernel.proc_status import read_status
 from engine.kernel.procfs import read_limits
 from engine.objects.table import DumpedTables
 from engine.option_values import CPU_CAP_IMAGE
 from engine.stats import DumpStats
-from engine.tape.cave import find_cave
-from engine.tape.tape import Tape
-from engine.tape.visit import SCRATCH_SIZE, Visit
-from engine.task import cgroups, core, fs, mm, pages, pstree
+from engine.task import cgroups, core, fs, mm, pstree
 from engine.task.seize import FrozenTree
 from engine.task.tree import DEAD
 
@@ -35,12 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from engine.options import Options
-    from engine.tape.cave import Cave
     from engine.task.tree import Task
+    from engine.task.watch import Parent, Watch
 
 Message = Any
 
-_IMG_VERSION = 2
 _MESSAGES = (
     "core_entry",
     "file_entry",
@@ -70,7 +66,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     load_ahead()
     scripts = ActionScripts(opts)
     stats = DumpStats()
-    with ImageDir(opts.images_dir_fd) as images, ExitStack() as undo:
+    with ImageDir(opts.images_dir_fd) as images, _incremental(images, opts) as (parent, way), ExitStack() as undo:
         if not scripts.run("pre-dump"):
             raise CrError("the pre-dump script failed, nothing has been dumped")
         images.hold_back()
@@ -80,7 +76,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
             with stats.timing("freezing_time"):
                 tree.freeze()
             with stats.timing("frozen_time"):
-                ctx = DumpContext(opts, images, tree.root, stats)
+                ctx = DumpContext(opts, images, tree.root, stats, parent, way)
                 undo.callback(ctx.undo)
                 _dump(ctx)
                 status = _conclude(ctx, scripts)
@@ -93,6 +89,18 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         undo.pop_all()
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
     return status
+
+
+@contextlib.contextmanager
+def _incremental(images: ImageDir, opts: Options) -> Iterator[tuple[Parent | None, Watch | None]]:
+    """The images to build on and how changes are found, for dumps that have to do with that."""
+    if opts.prev_images_dir is None and not opts.track_mem:
+        yield None, None
+        return
+    from engine.task import watch
+
+    with watch.parent_of(images, opts) as parent, watch.best(parent) as way:
+        yield parent, way
 
 
 def load_ahead() -> None:
@@ -159,15 +167,17 @@ def _dump(ctx: DumpContext) -> None:
     if ctx.problems:
         _find_more(ctx, living, mms)
     ctx.problems.raise_if_any("dump")
-    ctx.images.renew()
+    ctx.images.renew(ctx.opts.prev_images_dir)
     ctx.on_failure(ctx.images.discard)
+    if ctx.watch:
+        ctx.on_failure(ctx.watch.undo)
     for task in living:
         mm.describe_files(ctx, task, mms[task.pid])
     fs_entries = {task.pid: fs.collect(ctx, task) for task in living}
     tables.describe()
     ctx.problems.raise_if_any("dump")
 
-    _write_tasks(ctx, living, mms)
+    dump_memory.write(ctx, living, mms)
     tables.write()
     pstree.write(ctx)
     for task in ctx.tasks:
@@ -183,7 +193,7 @@ def _dump(ctx: DumpContext) -> None:
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
         cpuinfo.write(ctx.images)
     _write_clocks(ctx)
-    _write_inventory(ctx)
+    inventory.write(ctx)
 
 
 def _find_more(ctx: DumpContext, living: list[Task], mms: dict[int, Message]) -> None:
@@ -191,69 +201,6 @@ def _find_more(ctx: DumpContext, living: list[Task], mms: dict[int, Message]) ->
     for task in living:
         mm.refuse_files(ctx, task, mms[task.pid])
         fs.refuse(ctx, task)
-
-
-def _write_tasks(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
-    """Visit every task: ask it what only it knows, and let all of them write their memory at the same time."""
-    with ExitStack() as visits:
-        writers = []
-        for task in tasks:
-            cave = find_cave(task.memory, _executable(task), Visit.cave_size())
-            scratch = mm.free_area([mms[task.pid]], SCRATCH_SIZE)
-            for thread in task.threads[1:]:
-                with Visit(thread.tracee, task.pidfd, task.memory, cave, scratch) as visit:
-                    _ask(visit, core.ask_thread, thread)
-            runs = pages.runs_to_store(task, mms[task.pid])
-            task.visit = visits.enter_context(
-                Visit(task.leader.tracee, task.pidfd, task.memory, cave, scratch)
-            )
-            tape = Tape()
-            answers = [mm.ask_task(tape, mms[task.pid]), *core.ask_thread(tape, task.leader)]
-            task.visit.run(tape)
-            for answer in answers:
-                answer()
-            writers.append(_write_memory(ctx, task, runs, cave))
-        with ctx.stats.timing("memdump_time"):
-            _run_together(writers)
-
-
-def _ask(visit: Visit, ask: Any, thread: Any) -> None:
-    tape = Tape()
-    answers = ask(tape, thread)
-    visit.run(tape)
-    for answer in answers:
-        answer()
-
-
-def _write_memory(ctx: DumpContext, task: Task, runs: list[pages.Run], cave: Cave) -> Iterator[None]:
-    """pagemap-PID.img and its pages file."""
-    from engine.images.pagemap import PagemapWriter
-
-    def original(start: int, end: int) -> bytes | None:
-        if not start <= cave.address < end:
-            return None
-        content = bytearray(task.memory.read(start, end - start))
-        at = cave.address - start
-        content[at : at + cave.size] = cave.original
-        return bytes(content)
-
-    with PagemapWriter(ctx.images, task.pid, "PAGEMAP", ctx.new_pages_id()) as pagemap:
-        pagemap.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
-        ctx.stats.pages_written += sum(run.end - run.start for run in runs) // pages.PAGE
-        yield from pages.write_pages(task, runs, pagemap.pages_fd, original)
-
-
-def _run_together(writers: list[Iterator[None]]) -> None:
-    """Step each of them once round and round: while one waits for its task, the tasks of the others work."""
-    waiting = list(writers)
-    while waiting:
-        waiting = [writer for writer in waiting if next(writer, waiting) is not waiting]
-
-
-def _executable(task: Task) -> list[tuple[int, int]]:
-    """(start, end) of the executable mappings that are the task's alone, the vDSO first."""
-    vmas = [vma for vma in task.vmas if vma.prot & PROT_EXEC and not vma.shared and vma.name != "[vsyscall]"]
-    return [(vma.start, vma.end) for vma in sorted(vmas, key=lambda vma: vma.name != "[vdso]")]
 
 
 def _write_clocks(ctx: DumpContext) -> None:
@@ -265,28 +212,3 @@ def _write_clocks(ctx: DumpContext) -> None:
         seconds, nanoseconds = divmod(time.clock_gettime_ns(clock), 1_000_000_000)
         getattr(entry, field).tv_sec, getattr(entry, field).tv_nsec = seconds, nanoseconds
     ctx.images.write("TIMENS", entry, 0)
-
-
-def _write_inventory(ctx: DumpContext) -> None:
-    """inventory.img, last: a directory without it is no dump."""
-    from engine.images.schema import message
-
-    inventory = message("inventory_entry")(
-        img_version=_IMG_VERSION,
-        fdinfo_per_id=True,
-        ns_per_id=True,
-        root_ids=pstree.own_ids(),
-        root_cg_set=cgroups.OWN_SET,
-        lsmtype=0,
-        dump_criu_run_id=_run_id(),
-    )
-    inventory.plugins_entry.SetInParent()
-    if ctx.opts.tcp_close:
-        inventory.tcp_close = True
-    ctx.images.write("INVENTORY", inventory)
-
-
-def _run_id() -> str:
-    """A random UUID. The uuid module would take 2 ms to be imported."""
-    with open("/proc/sys/kernel/random/uuid") as file:
-        return file.read().strip()

@@ -34,7 +34,6 @@ UNSERVED = {
     "lsm_mount_context": "security contexts of mounts",
     "lsm_profile": "security profiles",
     "page_server": "page servers",
-    "prev_images_dir": "incremental dumps",
     "ps_socket": "page servers",
     "root": "another root of the mount tree",
     "skip_in_flight": "dropping half-open TCP connections",
@@ -42,7 +41,6 @@ UNSERVED = {
     "stream": "image streamers",
     "tcp_established": "connected TCP sockets",
     "tls": "encrypted page servers",
-    "track_mem": "tracking of changed memory",
 }
 
 # Kinds of --external, --veth-pair and --ext-mount-map
@@ -67,7 +65,6 @@ HARMLESS = {
     "mntns_compat_mode": "there is one way to build mount trees",
     "network_lock": "asks how, and is decided where connections are dumped",
     "port": "belongs to --page-server",
-    "pre_dump_mode": "belongs to pre-dump",
     "tls_cacert": "belongs to --tls",
     "tls_cacrl": "belongs to --tls",
     "tls_cert": "belongs to --tls",

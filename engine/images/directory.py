@@ -120,12 +120,34 @@ class ImageDir:
         self._written.add(name)
         return writer
 
-    def renew(self) -> None:
-        """A new set is going to be written. An old one that is there is none from now on: without an inventory."""
+    def renew(self, parent: str | None = None) -> None:
+        """A new set is going to be written. An old one that is there is none from now on: without an inventory.
+
+        parent: where the images are that it builds on, relative to this directory
+        """
         try:
             self.remove("INVENTORY")
         except OSError as error:
             raise CrError(f"{self.path('INVENTORY')} is in the way and cannot be removed: {error.strerror}") from error
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(PARENT, dir_fd=self.fd)
+            if parent is not None:
+                os.symlink(parent, PARENT, dir_fd=self.fd)
+                self._written.add(PARENT)
+        except OSError as error:
+            raise CrError(f"{self.name}/{PARENT} cannot be made: {error.strerror}") from error
+
+    def relative(self, path: str) -> ImageDir:
+        """Other images, by a path relative to this directory. CrError: no such directory."""
+        try:
+            fd = os.open(path, _OPEN_DIR, dir_fd=self.fd)
+        except OSError as error:
+            raise CrError(f"images directory {path} cannot be opened: {error.strerror}") from error
+        try:
+            return ImageDir(fd, path, self.bounded)
+        finally:
+            os.close(fd)
 
     def discard(self) -> None:
         """The new set is not to be: remove what has been written of it."""

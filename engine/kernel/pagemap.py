@@ -24,8 +24,11 @@ from engine.kernel.pagemap_scan import (
     GUARD,
     PAGE_SIZE,
     PFNZERO,
+    PM_SCAN_CHECK_WPASYNC,
+    PM_SCAN_WP_MATCHING,
     PRESENT,
     SWAPPED,
+    WRITTEN,
     PageRun,
     can_scan,
     guard_category,
@@ -92,6 +95,18 @@ def guard_regions(pid: int, ranges: Iterable[tuple[int, int]]) -> list[tuple[int
     finally:
         os.close(fd)
     return [(run.vaddr, run.vaddr + run.nr_pages * PAGE_SIZE) for run in runs]
+
+
+def protect_pages(pid: int, ranges: Iterable[tuple[int, int]]) -> None:
+    """Write-protect the pages with content of their own in ascending ranges, each of which is registered with a
+    userfaultfd in asynchronous mode. Needs PAGEMAP_SCAN. Raises OSError: EPERM when one is not."""
+    unwanted = PFNZERO | FILE | guard_category()
+    fd = _open_pagemap(pid)
+    try:
+        for start, end in ranges:
+            scan(fd, start, end, PRESENT | SWAPPED, unwanted, WRITTEN, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC)
+    finally:
+        os.close(fd)
 
 
 def _clip(runs: list[PageRun], ranges: list[tuple[int, int]]) -> list[PageRun]:

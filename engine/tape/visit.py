@@ -338,7 +338,23 @@ class Visit:
             yield number
         finally:
             if self._socket is not None:
-                tape = Tape()
-                tape.store(self._slot, _NO_FD)
-                tape.call("close", number)
-                self.run(tape)
+                self._close(number)
+
+    def take(self, name: str, *args: int) -> int:
+        """Have the task make a descriptor by a system call, and take it over: nothing of it stays there, whatever
+        happens. Raises TapeError."""
+        tape = Tape()
+        made = tape.call(name, *args)
+        tape.store(self._slot, made)
+        self.run(tape)
+        try:
+            return syscall(NR["pidfd_getfd"], self.pidfd, made.result, 0)
+        finally:
+            self._close(made.result)
+
+    def _close(self, number: int) -> None:
+        """A descriptor of the task that its rescue tape would close."""
+        tape = Tape()
+        tape.store(self._slot, _NO_FD)
+        tape.call("close", number)
+        self.run(tape)

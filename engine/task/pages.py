@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Message = Any
 
 PAGE = 4096
-PE_LAZY, PE_PRESENT = 2, 4
+PE_PARENT, PE_LAZY, PE_PRESENT = 1, 2, 4
 _IOV_MAX = 1024
 _MAX_RW_COUNT = 0x7FFFF000
 _IOVECS_PER_TAPE = 32 * _IOV_MAX
@@ -37,7 +37,7 @@ _COMPARE_BYTES = 1 << 18
 
 
 class Run(NamedTuple):
-    """Pages that follow one another in memory and in the image file. offset: where in the file."""
+    """Pages that follow one another in memory and, if PE_PRESENT, in the image file. offset: where in the file."""
 
     start: int
     end: int
@@ -91,8 +91,9 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
     go through the engine.
     """
     limited = _limits_file_size(task)
-    through_engine = [run for run in runs if limited or not run.readable]
-    by_task = [] if limited else [run for run in runs if run.readable]
+    stored = [run for run in runs if run.flags & PE_PRESENT]
+    through_engine = [run for run in stored if limited or not run.readable]
+    by_task = [] if limited else [run for run in stored if run.readable]
     assert task.visit is not None
     if by_task:
         with task.visit.lend(file) as number:

@@ -1,0 +1,158 @@
+"""The memory of a tree: every task is visited, asked what only it knows, and writes its pages down.
+
+A pre-dump differs in that the tasks go on at once: what their pages held is copied while they run, and what changes
+meanwhile is left to the next dump, as watch.py finds it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from engine.kernel.memory import Memory
+from engine.kernel.proc_maps import PROT_EXEC
+from engine.tape.cave import find_cave
+from engine.tape.tape import Tape
+from engine.tape.visit import SCRATCH_SIZE, Visit
+from engine.task import core, mm, pages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from engine.dump_context import DumpContext
+    from engine.tape.cave import Cave
+    from engine.task.tree import Task, Thread
+
+Message = Any
+
+
+class Copy:
+    """What a pre-dump has to copy of a task. memory: stays that of the program which the task was then running."""
+
+    def __init__(self, task: Task, runs: list[pages.Run]) -> None:
+        self.pid = task.pid
+        self.runs = runs
+        self.memory = Memory(task.proc)
+
+    def write(self, ctx: DumpContext) -> None:
+        from engine.images.pagemap import PagemapWriter
+        from engine.task import increment
+
+        with PagemapWriter(ctx.images, self.pid, "PAGEMAP", ctx.new_pages_id()) as pagemap:
+            pagemap.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in self.runs)
+            increment.copy_running(self.memory, self.runs, pagemap.pages_fd)
+        _count(ctx, self.runs)
+
+    def close(self) -> None:
+        self.memory.close()
+
+
+def watch(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> list[Copy]:
+    """In the frozen tree: find what is to be copied, and have changes be noticed from now on."""
+    assert ctx.watch is not None
+    copies = [Copy(task, _to_store(ctx, task, mms[task.pid])) for task in tasks]
+    ctx.watch.begin()
+    for task in tasks:
+        if ctx.watch.needs_visit(task):
+            with _Entrance(task, mms[task.pid]).visit(task.leader) as task.visit:
+                ctx.watch.watch(task, mms[task.pid].vmas)
+        else:
+            ctx.watch.watch(task, mms[task.pid].vmas)
+    return copies
+
+
+def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
+    """Visit every task: ask it what only it knows, and let all of them write their memory at the same time."""
+    with ExitStack() as visits:
+        writers = []
+        for task in tasks:
+            entrance = _Entrance(task, mms[task.pid])
+            for thread in task.threads[1:]:
+                with entrance.visit(thread) as visit:
+                    _ask(visit, core.ask_thread, thread)
+            runs = _to_store(ctx, task, mms[task.pid])
+            task.visit = visits.enter_context(entrance.visit(task.leader))
+            tape = Tape()
+            answers = [mm.ask_task(tape, mms[task.pid]), *core.ask_thread(tape, task.leader)]
+            task.visit.run(tape)
+            for answer in answers:
+                answer()
+            writers.append(_write_memory(ctx, task, runs, entrance.cave))
+        if ctx.watch and ctx.opts.track_mem:
+            ctx.watch.begin()
+            for task in tasks:
+                ctx.watch.watch(task, mms[task.pid].vmas)
+        with ctx.stats.timing("memdump_time"):
+            _run_together(writers)
+
+
+class _Entrance:
+    """Where in a task its visits take place. Found once, before the first."""
+
+    def __init__(self, task: Task, layout: Message) -> None:
+        self._task = task
+        self.cave = find_cave(task.memory, _executable(task), Visit.cave_size())
+        self._scratch = mm.free_area([layout], SCRATCH_SIZE)
+
+    def visit(self, thread: Thread) -> Visit:
+        return Visit(thread.tracee, self._task.pidfd, self._task.memory, self.cave, self._scratch)
+
+
+def _to_store(ctx: DumpContext, task: Task, layout: Message) -> list[pages.Run]:
+    """All its pages, those that did not change since the parent images left to them."""
+    runs = pages.runs_to_store(task, layout)
+    if ctx.watch is None or ctx.parent is None or not ctx.parent.knows(task):
+        return runs
+    from engine.task import increment
+
+    unchanged = list(ctx.watch.unchanged(task, [(run.start, run.end) for run in runs], ctx.parent))
+    return increment.refer_to_parent(runs, increment.common(unchanged, ctx.parent.stored(task)))
+
+
+def _count(ctx: DumpContext, runs: list[pages.Run]) -> None:
+    for run in runs:
+        nr_pages = (run.end - run.start) // pages.PAGE
+        ctx.stats.pages_scanned += nr_pages
+        if run.flags & pages.PE_PRESENT:
+            ctx.stats.pages_written += nr_pages
+        else:
+            ctx.stats.pages_skipped_parent += nr_pages
+
+
+def _ask(visit: Visit, ask: Any, thread: Any) -> None:
+    tape = Tape()
+    answers = ask(tape, thread)
+    visit.run(tape)
+    for answer in answers:
+        answer()
+
+
+def _write_memory(ctx: DumpContext, task: Task, runs: list[pages.Run], cave: Cave) -> Iterator[None]:
+    """pagemap-PID.img and its pages file."""
+    from engine.images.pagemap import PagemapWriter
+
+    def original(start: int, end: int) -> bytes | None:
+        if not start <= cave.address < end:
+            return None
+        content = bytearray(task.memory.read(start, end - start))
+        at = cave.address - start
+        content[at : at + cave.size] = cave.original
+        return bytes(content)
+
+    with PagemapWriter(ctx.images, task.pid, "PAGEMAP", ctx.new_pages_id()) as pagemap:
+        pagemap.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
+        _count(ctx, runs)
+        yield from pages.write_pages(task, runs, pagemap.pages_fd, original)
+
+
+def _run_together(writers: list[Iterator[None]]) -> None:
+    """Step each of them once round and round: while one waits for its task, the tasks of the others work."""
+    waiting = list(writers)
+    while waiting:
+        waiting = [writer for writer in waiting if next(writer, waiting) is not waiting]
+
+
+def _executable(task: Task) -> list[tuple[int, int]]:
+    """(start, end) of the executable mappings that are the task's alone, the vDSO first."""
+    vmas = [vma for vma in task.vmas if vma.prot & PROT_EXEC and not vma.shared and vma.name != "[vsyscall]"]
+    return [(vma.start, vma.end) for vma in sorted(vmas, key=lambda vma: vma.name != "[vdso]")]

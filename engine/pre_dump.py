@@ -1,0 +1,67 @@
+"""crucible pre-dump: write down the memory of a tree that goes on, as a parent for later images.
+
+The tree stands only as long as it takes to find its pages and to have changes be noticed. They are copied afterwards,
+and those that change are found changed by the next pre-dump or dump: see task/watch.py.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from engine import log, worker
+from engine.errors import CrError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from engine.options import Options
+
+    Message = Any
+
+_MODES = {"splice": 1, "read": 2}
+_EBADRQC = 56
+
+
+def run(opts: Options) -> int:
+    """The verb. Returns the exit status; raises CrError."""
+    if opts.tree is None:
+        raise CrError("pre-dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
+    return worker.run(partial(_work, opts, opts.tree))
+
+
+def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
+    from engine import dump_memory, inventory
+    from engine.dump_context import DumpContext
+    from engine.dump_tree import load_ahead
+    from engine.images.directory import ImageDir
+    from engine.stats import DumpStats
+    from engine.task import mm, watch
+    from engine.task.seize import FrozenTree
+    from engine.task.tree import DEAD
+
+    load_ahead()
+    stats = DumpStats()
+    with ImageDir(opts.images_dir_fd) as images, watch.parent_of(images, opts) as parent, watch.best(parent) as way:
+        with FrozenTree(root_pid, opts.timeout) as tree:
+            with stats.timing("freezing_time"):
+                tree.freeze()
+            with stats.timing("frozen_time"):
+                ctx = DumpContext(opts, images, tree.root, stats, parent, way)
+                living = [task for task in ctx.tasks if task.state != DEAD]
+                mms: dict[int, Message] = {task.pid: mm.collect(ctx, task) for task in living}
+                ctx.problems.raise_if_any("pre-dump")
+                copies = dump_memory.watch(ctx, living, mms)
+        try:
+            images.renew(opts.prev_images_dir)
+            for copy in copies:
+                copy.write(ctx)
+                copy.close()
+            inventory.write(ctx, _MODES[opts.pre_dump_mode])
+        except BaseException:
+            images.discard()
+            way.undo()
+            raise
+        stats.write(opts)
+    log.info("Pre-dumping finished successfully")
+    return 0
