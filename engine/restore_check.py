@@ -86,6 +86,8 @@ def _read(ctx: RestoreContext) -> RestoredTask | None:
 def _check_inventory(inventory: Message, ctx: RestoreContext) -> None:
     if inventory.img_version not in _IMG_VERSIONS or not inventory.fdinfo_per_id:
         raise CrError(f"inventory.img: images of version {inventory.img_version} are not known to this engine")
+    if inventory.pre_dump_mode:
+        raise CrError("these images are of a pre-dump; a dump that builds on them can be restored")
     if inventory.tcp_close and not ctx.opts.tcp_close:
         ctx.problems.add("the dump dropped TCP connections", remedy="use --tcp-close")
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
