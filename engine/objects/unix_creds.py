@@ -37,7 +37,7 @@ _ROOT = 0
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
 _SECBIT_NO_SETUID_FIXUP = 4
 _WALL = 0x40000000
-_UCRED = struct.Struct("=iII")
+UCRED = struct.Struct("=iII")
 
 
 class Creds(NamedTuple):
@@ -53,7 +53,7 @@ class Creds(NamedTuple):
 
 def dump_peer(sock: socket.socket, entry: Message) -> None:
     """Note what SO_PEERCRED says. It says pid 0 for a socket that never had a peer."""
-    creds = Creds(*_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+    creds = Creds(*UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size)))
     if creds.pid:
         entry.peer_creds.pid, entry.peer_creds.uid, entry.peer_creds.gid = creds
 

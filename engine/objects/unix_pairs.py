@@ -215,7 +215,7 @@ class RestoredSockets:
 
     def listen_queue(self, entry: Message) -> int:
         """The backlog that a listener needs to get back those who wait. It may be set lower afterwards."""
-        return max(int(entry.backlog), len(self.connected_to.get(entry.ino, ())))
+        return max(int(entry.backlog), len(entry.waiting), len(self.connected_to.get(entry.ino, ())))
 
     def _make_listener(self, entry: Message) -> None:
         fd = self._make(entry)
@@ -252,7 +252,7 @@ class RestoredSockets:
             self._have(client, fd)
             self._name(client)
             if server is not None:
-                self._shut_down_alone(client, server, fd)
+                self.shut_down_alone(client, server, fd)
         actor = client if client is not None else server
         creds = unix_creds.peer_of(server, actor, self._ctx) if server is not None else None
         try:
@@ -284,7 +284,7 @@ class RestoredSockets:
         unix_creds.listen(fd, 1, creds, self._ctx)
         return _Listener(fd, name, kind, True)
 
-    def _shut_down_alone(self, client: Message, server: Message | None, fd: int) -> None:
+    def shut_down_alone(self, client: Message, server: Message | None, fd: int) -> None:
         """Shut down what the client had shut before it connected: there was nobody to be told, so that the server's
         end does not know (net/unix/af_unix.c, unix_shutdown)."""
         if server is None:

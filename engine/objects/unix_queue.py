@@ -1,69 +1,34 @@
-"""What waits in the receive queues of unix sockets: sk-queues.img.
-
-A dump looks at a queue without taking anything out of it: MSG_PEEK, with SO_PEEK_OFF to get beyond the first message.
-That offset is the socket's, not ours, so it is put back.
-
-Two things the kernel does not make easy:
-
-A read of a stream goes through the packets that the writer made, and ends behind a packet with descriptors attached,
-but begins before it, and a peek looks at all packets on the way even if it wants no byte of them. Where the packet with
-the descriptors begins is found by kernel.sockets.peek_whole_packets().
-
-An empty message is seen by one peek with an offset, and by none that follows (net/core/datagram.c,
-__skb_try_recv_from_queue: `peeked`). At the end of a SOCK_SEQPACKET connection it can't be told from the end.
+"""What waits in the receive queues of unix sockets: sk-queues.img. How a dump sees it: unix_peek.py, and for the
+connections that nobody has accepted yet unix_waiting.py.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
-import select
 import socket
 import struct
-import termios
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine import log
 from engine.errors import CrError
-from engine.kernel.sockets import borrowed, peek_whole_packets
-from engine.objects.unix_creds import Creds
+from engine.kernel.sockets import borrowed
+from engine.objects import unix_creds
+from engine.objects.unix_creds import UCRED, Creds
+from engine.objects.unix_peek import peek
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from engine.dump_context import DumpContext
+    from engine.images.writer import ImageWriter
     from engine.objects.base import OpenFile
     from engine.restore_context import RestoreContext
 
 Message = Any
 
-_SO_PEEK_OFF = 42
-_SCM_PIDFD = 4
-_SCM_MAX_FD = 253
-_UCRED = struct.Struct("=iII")
-_CONTROL_SIZE = socket.CMSG_SPACE(4 * _SCM_MAX_FD) + socket.CMSG_SPACE(_UCRED.size) + 4 * socket.CMSG_SPACE(256)
-_BUFFER_SIZE = 1 << 18
-_PEEK = socket.MSG_PEEK | socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-_MOST_EMPTY = 256
 _LARGEST_BUFFER = 1 << 30
 _SO_SNDBUFFORCE = 32
 _TOO_MUCH = (errno.EAGAIN, errno.EMSGSIZE, errno.ENOBUFS)
 _SCM_RIGHTS_TYPE = 1
-
-
-class Received(NamedTuple):
-    """A message as one peek shows it. fds: of the engine, new ones every time."""
-
-    data: bytes
-    fds: list[int]
-    sender: bytes
-    creds: Creds | None
-    truncated: bool
-
-    def close(self) -> None:
-        for fd in self.fds:
-            os.close(fd)
 
 
 class Queue(NamedTuple):
@@ -84,6 +49,7 @@ class DumpedQueues:
     def __init__(self, ctx: DumpContext) -> None:
         self._ctx = ctx
         self._queues: dict[OpenFile, list[Queue]] = {}
+        self._waiting: dict[OpenFile, list[list[Queue]]] = {}
 
     def read(self, file: OpenFile) -> None:
         """Look at the queue of a socket. Descriptions in it that are not known yet become known."""
@@ -97,142 +63,39 @@ class DumpedQueues:
         """Whether anything waits in a socket."""
         return bool(self._queues.get(file))
 
+    def add_waiting(self, listener: OpenFile, queues: list[list[Queue]]) -> None:
+        """What waits in each of the connections that wait to be accepted."""
+        self._waiting[listener] = queues
+
     def write(self) -> None:
         """sk-queues.img."""
-        from engine.images.schema import message
-
         with self._ctx.images.writer("SK_QUEUES") as writer:
             for file, queue in self._queues.items():
                 for item in queue:
-                    entry = message("sk_packet_entry")(id_for=file.id, length=len(item.data))
-                    if item.files:
-                        entry.scm.add(type=_SCM_RIGHTS_TYPE, rights=[self._ctx.file_id(held) for held in item.files])
-                    if item.sender:
-                        entry.sender = item.sender
-                    if item.creds is not None:
-                        entry.creds.pid, entry.creds.uid, entry.creds.gid = item.creds
-                    writer.put(entry)
-                    writer.put_payload(item.data)
+                    self._put(writer, self._packet(file, item), item)
+            for listener, queues in self._waiting.items():
+                for number, queue in enumerate(queues):
+                    for item in queue:
+                        entry = self._packet(listener, item)
+                        entry.connection = number
+                        self._put(writer, entry, item)
 
+    def _packet(self, receiver: OpenFile, item: Queue) -> Message:
+        from engine.images.schema import message
 
-def peek(sock: socket.socket) -> Iterator[Received]:
-    """All that waits in a socket, oldest first; nothing is taken away. The caller gets the descriptors.
+        entry = message("sk_packet_entry")(id_for=receiver.id, length=len(item.data))
+        if item.files:
+            entry.scm.add(type=_SCM_RIGHTS_TYPE, rights=[self._ctx.file_id(held) for held in item.files])
+        if item.sender:
+            entry.sender = item.sender
+        if item.creds is not None:
+            entry.creds.pid, entry.creds.uid, entry.creds.gid = item.creds
+        return entry
 
-    Of a stream: stretches, cut where descriptors are attached and, with SO_PASSCRED, where the sender changes.
-    """
-    with _peek_offset(sock):
-        if sock.type == socket.SOCK_STREAM:
-            yield from _peek_stream(sock)
-        else:
-            yield from _peek_messages(sock)
-
-
-@contextmanager
-def _peek_offset(sock: socket.socket) -> Iterator[None]:
-    before = sock.getsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF)
-    _seek(sock, 0)
-    try:
-        yield
-    finally:
-        _seek(sock, before)
-
-
-def _seek(sock: socket.socket, offset: int) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, _SO_PEEK_OFF, offset)
-
-
-def _peek_stream(sock: socket.socket) -> Iterator[Received]:
-    offset, end = 0, bytes_waiting(sock)
-    # Not one read beyond the end: it would take a pending error away.
-    while offset < end and (seen := _receive(sock, _BUFFER_SIZE)) is not None:
-        if seen.fds:
-            seen.close()
-            _seek(sock, offset)
-            before = peek_whole_packets(sock.fileno(), len(seen.data) - 1)
-            if before:
-                yield Received(seen.data[:before], [], seen.sender, seen.creds, False)
-            offset += before
-            seen = _whole_packet(sock, offset)
-        yield seen
-        offset += len(seen.data)
-        _seek(sock, offset)
-
-
-def _whole_packet(sock: socket.socket, offset: int) -> Received:
-    """The packet with descriptors that begins at an offset. Each read of a part of it brings the descriptors again."""
-    size = _BUFFER_SIZE
-    while True:
-        _seek(sock, offset)
-        seen = _receive(sock, size)
-        if seen is None:
-            raise CrError(f"a unix socket's queue has changed while it was looked at, at byte {offset}")
-        if len(seen.data) < size:
-            return seen
-        seen.close()
-        size *= 2
-
-
-def _peek_messages(sock: socket.socket) -> Iterator[Received]:
-    size, offset = _BUFFER_SIZE, 0
-    empty: list[Received] = []
-    most = _MOST_EMPTY if sock.type == socket.SOCK_SEQPACKET and events(sock) & select.POLLRDHUP else 0
-    while (seen := _receive(sock, size)) is not None:
-        if seen.truncated:
-            seen.close()
-            size *= 2
-            _seek(sock, offset)
-        elif most and not seen.data and not seen.fds:
-            # Either an empty message, if one that is not follows, or the end, which is met again and again.
-            empty.append(seen)
-            if len(empty) > most:
-                return
-        else:
-            yield from empty
-            empty.clear()
-            yield seen
-            offset += len(seen.data)
-
-
-def _receive(sock: socket.socket, size: int) -> Received | None:
-    """One look at what comes next; None when nothing does."""
-    try:
-        data, control, flags, address = sock.recvmsg(size, _CONTROL_SIZE, _PEEK)
-    except BlockingIOError:
-        return None
-    fds: list[int] = []
-    creds = None
-    for level, kind, content in control:
-        if level != socket.SOL_SOCKET:
-            continue
-        if kind == socket.SCM_RIGHTS:
-            fds += struct.unpack(f"={len(content) // 4}i", content[: len(content) // 4 * 4])
-        elif kind == socket.SCM_CREDENTIALS:
-            creds = Creds(*_UCRED.unpack(content))
-        elif kind == _SCM_PIDFD and (pidfd := struct.unpack("=i", content)[0]) >= 0:
-            os.close(pidfd)
-    if flags & socket.MSG_CTRUNC:
-        raise CrError("too few descriptors are left for those in a unix socket's queue (raise RLIMIT_NOFILE)")
-    return Received(data, fds, raw_name(address), creds, bool(flags & socket.MSG_TRUNC))
-
-
-def raw_name(address: str | bytes | None) -> bytes:
-    """A name as Python gives it, in the kernel's form: a file name with a NUL behind it."""
-    if isinstance(address, str):
-        return os.fsencode(address) + b"\0" if address else b""
-    return address or b""
-
-
-def bytes_waiting(sock: socket.socket) -> int:
-    """SIOCINQ: of a stream or SOCK_SEQPACKET all bytes that wait, of datagrams the length of the first."""
-    count: int = struct.unpack("=i", fcntl.ioctl(sock, termios.FIONREAD, bytes(4)))[0]
-    return count
-
-
-def events(sock: socket.socket) -> int:
-    """What poll(2) says about a socket now."""
-    poll = select.poll()
-    poll.register(sock, select.POLLIN | select.POLLPRI | select.POLLRDHUP)
-    return next((seen for _, seen in poll.poll(0)), 0)
+    @staticmethod
+    def _put(writer: ImageWriter, entry: Message, item: Queue) -> None:
+        writer.put(entry)
+        writer.put_payload(item.data)
 
 
 # Restore
@@ -248,10 +111,10 @@ class RestoredMessage(NamedTuple):
 
 
 class RestoredQueues:
-    """The messages of sk-queues.img by the id of the receiver."""
+    """The messages of sk-queues.img, by the id of the receiver and the number of the waiting connection, if in one."""
 
     def __init__(self, ctx: RestoreContext) -> None:
-        self._messages: dict[int, list[RestoredMessage]] = {}
+        self._messages: dict[tuple[int, int | None], list[RestoredMessage]] = {}
         self._checked = False
         if not ctx.images.exists("SK_QUEUES"):
             return
@@ -260,21 +123,40 @@ class RestoredQueues:
                 rights = [file_id for scm in entry.scm if scm.type == _SCM_RIGHTS_TYPE for file_id in scm.rights]
                 creds = Creds(entry.creds.pid, entry.creds.uid, entry.creds.gid) if entry.HasField("creds") else None
                 item = RestoredMessage(reader.payload(), rights, entry.sender, creds)
-                self._messages.setdefault(entry.id_for, []).append(item)
+                connection = entry.connection if entry.HasField("connection") else None
+                self._messages.setdefault((entry.id_for, connection), []).append(item)
 
-    def of(self, file_id: int) -> list[RestoredMessage]:
-        return self._messages.get(file_id, [])
+    def of(self, file_id: int, connection: int | None = None) -> list[RestoredMessage]:
+        """What waits in a socket, or in a connection that waits to be accepted by it."""
+        return self._messages.get((file_id, connection), [])
 
     def check(self, ctx: RestoreContext) -> None:
         """Receivers and passed descriptions must be in files.img. One check is enough, whoever asks."""
         if self._checked:
             return
         self._checked = True
-        for receiver, messages in self._messages.items():
+        for (receiver, _), messages in self._messages.items():
             missing = {right for item in messages for right in item.rights} | {receiver}
             for file_id in sorted(missing - ctx.entries.keys()):
                 what = f"sk-queues.img: refers to file {file_id}, which files.img lacks"
                 ctx.problems.add(what, remedy="the image is damaged")
+
+
+def deliver(
+    receiver: int, sender: int, address: bytes | str | None, item: RestoredMessage, ctx: RestoreContext
+) -> None:
+    """Have a message sent by whom it was sent. receiver: id in files.img, for errors; the rest as for send()."""
+    fds = [ctx.open_file(right) for right in item.rights]
+    with unix_creds.existing(item.creds.pid, ctx) if item.creds else nullcontext(True) as exists:
+        if not exists:
+            log.warn(f"unix socket (file {receiver}): the sender of a message in its queue is forgotten")
+            item = item._replace(creds=None)
+        try:
+            send(sender, address, item, fds)
+        except OSError as error:
+            what = f"a message of {len(item.data)} bytes can't be put into its queue: {error.strerror}"
+            remedy = "raise net.unix.max_dgram_qlen" if isinstance(error, BlockingIOError) else "see unix(7)"
+            raise CrError(f"unix socket (file {receiver}): {what} ({remedy})") from error
 
 
 def send(sender: int, address: bytes | str | None, item: RestoredMessage, fds: list[int]) -> None:
@@ -282,7 +164,7 @@ def send(sender: int, address: bytes | str | None, item: RestoredMessage, fds: l
 
     The send buffer is enlarged when the message does not fit; sock_opts.restore() sets it right again.
     """
-    who = [] if item.creds is None else [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, _UCRED.pack(*item.creds))]
+    who = [] if item.creds is None else [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, UCRED.pack(*item.creds))]
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))] if fds else []
     to = () if address is None else (address,)
     with borrowed(sender) as sock:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from engine import log
@@ -18,12 +17,12 @@ from engine.errors import CrError
 from engine.images.text import get_text
 from engine.kernel.sockets import borrowed, connect, file_of_descriptor, new_socket
 from engine.kernel.unix_diag import ESTABLISHED, LISTEN
-from engine.objects import sock_opts, unix_creds
+from engine.objects import sock_opts, unix_creds, unix_waiting
 from engine.objects.paths import open_name
 from engine.objects.status_flags import set_flags
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
 from engine.objects.unix_pairs import EXTERN, RestoredSockets, saying, shut_down
-from engine.objects.unix_queue import RestoredMessage, RestoredQueues, send
+from engine.objects.unix_queue import RestoredQueues, deliver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,27 +34,41 @@ Message = Any
 
 def settle(ctx: RestoreContext) -> None:
     """Finish all sockets that exist and are not finished yet, with those that wait in their queues."""
-    sockets, queues = ctx.part(RestoredSockets), ctx.part(RestoredQueues)
+    sockets = ctx.part(RestoredSockets)
     done = ctx.part(_Done)
     all_new: list[Message] = []
     while new := [entry for ino, entry in sockets.by_ino.items() if ino in sockets.fds and ino not in done.inos]:
         done.inos |= {entry.ino for entry in new}
         all_new += new
         for entry in new:
-            for item in queues.of(entry.id):
-                for right in item.rights:
-                    ctx.open_file(right)
+            for file_id in _related(entry, ctx):
+                ctx.open_file(file_id)
     all_new.sort(key=lambda entry: int(entry.id))
     entries = [entry for entry in all_new if entry.ino not in sockets.inherited]
     for entry in entries:
         with saying(entry):
             _Filler(entry, ctx).fill()
-    _Connector(ctx, entries).connect_all()
+    _Connector(ctx, entries).connect_datagrams()
+    for entry in all_new:
+        if entry.state == LISTEN:
+            unix_waiting.connect_waiting(entry, ctx)
     for entry in all_new:
         with saying(entry):
             _finish(entry, ctx)
     while sockets.to_close:
         os.close(sockets.to_close.pop())
+
+
+def _related(entry: Message, ctx: RestoreContext) -> list[int]:
+    """The ids of the descriptions without which a socket can't be finished."""
+    sockets = ctx.part(RestoredSockets)
+    rights = [right for item in ctx.part(RestoredQueues).of(entry.id) for right in item.rights]
+    if entry.state == LISTEN:
+        return rights + unix_waiting.related(entry, ctx)
+    peer = sockets.peer(entry)
+    if peer is not None and peer.state == LISTEN and not peer.uflags & EXTERN:
+        return [*rights, peer.id]
+    return rights
 
 
 class _Done:
@@ -83,7 +96,7 @@ class _Filler:
         try:
             for item in messages:
                 sender = partner if partner is not None else self._sender(item.sender)
-                self._send(sender, address, item)
+                deliver(self._entry.id, sender, address, item, self._ctx)
         finally:
             for fd in self._temporary.values():
                 os.close(fd)
@@ -96,19 +109,6 @@ class _Filler:
         return self._sockets.address(self._sockets.fds[entry.ino], entry.name)[2:].removesuffix(
             b"\0" if is_file_name(entry.name) else b""
         )
-
-    def _send(self, sender: int, address: str | bytes | None, item: RestoredMessage) -> None:
-        fds = [self._ctx.open_file(right) for right in item.rights]
-        with unix_creds.existing(item.creds.pid, self._ctx) if item.creds else nullcontext(True) as exists:
-            if not exists:
-                log.warn(f"unix socket (file {self._entry.id}): the sender of a message in its queue is forgotten")
-                item = item._replace(creds=None)
-            try:
-                send(sender, address, item, fds)
-            except OSError as error:
-                what = f"a message of {len(item.data)} bytes can't be put into its queue: {error.strerror}"
-                remedy = "raise net.unix.max_dgram_qlen" if isinstance(error, BlockingIOError) else "see unix(7)"
-                raise CrError(f"unix socket (file {self._entry.id}): {what} ({remedy})") from error
 
     def _sender(self, name: bytes) -> int:
         """A socket of that name: the one that has it, or one that is closed when the queue is full."""
@@ -133,16 +133,11 @@ class _Connector:
         self._sockets = ctx.part(RestoredSockets)
         self._entries = entries
 
-    def connect_all(self) -> None:
-        """Datagrams; then connections that wait to be accepted, in their order."""
+    def connect_datagrams(self) -> None:
+        """Those that connect to a name."""
         for entry in self._in_order([entry for entry in self._entries if entry.type == socket.SOCK_DGRAM]):
             with saying(entry):
                 self._connect_datagram(entry)
-        for entry in self._entries:
-            listener = self._sockets.peer(entry)
-            if entry.type != socket.SOCK_DGRAM and listener is not None and listener.state == LISTEN:
-                with saying(entry):
-                    self._connect_waiting(entry, listener)
 
     def _in_order(self, entries: list[Message]) -> Iterator[Message]:
         """Each behind those that connect to it. Two that are connected to each other come last."""
@@ -204,16 +199,6 @@ class _Connector:
         except OSError as error:
             what = f"unix socket {shown(peer.name)}, which the tree is connected to: {error.strerror}"
             raise CrError(f"{what} (start the process that has it)") from error
-
-    def _connect_waiting(self, entry: Message, listener: Message) -> None:
-        # Who accepts will see who has the client now: who connected it once is not known.
-        fd, server = self._sockets.fds[entry.ino], self._sockets.fds[self._open(listener)]
-        creds = unix_creds.holder_of(entry, self._ctx)
-        unix_creds.connect(fd, self._sockets.address(server, listener.name), creds, self._ctx)
-
-    def _open(self, entry: Message) -> int:
-        self._ctx.open_file(entry.id)
-        return int(entry.ino)
 
 
 def _finish(entry: Message, ctx: RestoreContext) -> None:

@@ -1,34 +1,29 @@
 """Unix sockets: unix(7). What a dump finds out about them; a restore is unix_pairs.py's and unix_settle.py's work.
 
-Beside this file: unix_name.py for names and their files, unix_queue.py for what waits to be read, unix_creds.py for
-SO_PEERCRED, sock_opts.py for options.
-
-A connection that waits to be accepted has one descriptor only, the client's. Its other end has no inode number as yet,
-so the client seems to have a peer without one; the listener knows the client. The image says that the client's peer is
-the listener. What waits to be read at the other end can't be looked at: then the dump is refused.
+Beside this file: unix_name.py for names and their files, unix_queue.py for what waits to be read, unix_waiting.py
+for connections that nobody has accepted yet, unix_creds.py for SO_PEERCRED, sock_opts.py for options.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import socket
 import stat
-import struct
-import termios
 from typing import TYPE_CHECKING, Any
 
 from engine.images.text import set_text
 from engine.kernel.sockets import borrowed
 from engine.kernel.unix_diag import LISTEN, UnixSocket, unix_sockets
-from engine.objects import sock_opts, unix_creds, unix_name
+from engine.objects import sock_opts, unix_creds, unix_name, unix_waiting
 from engine.objects.base import FileKind
 from engine.objects.external import is_external, is_inherited
 from engine.objects.fown import clear
 from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets, inherit_key, saying
-from engine.objects.unix_queue import DumpedQueues, RestoredQueues, bytes_waiting, events, raw_name
+from engine.objects.unix_peek import bytes_waiting, events, raw_name
+from engine.objects.unix_queue import DumpedQueues, RestoredQueues
 from engine.objects.unix_settle import settle
+from engine.objects.unix_waiting import DumpedWaiting
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -64,9 +59,7 @@ class UnixSocketKind(FileKind):
             ctx.problems.add(what, file.task.pid, "dump it from within its net namespace")
             return
         sock_opts.refuse(file, ctx)
-        if row.state == LISTEN:
-            _refuse_waiting(file, row, ctx)
-        elif not _refuse_queue(file, ctx):
+        if row.state != LISTEN and not _refuse_queue(file, ctx):
             ctx.part(DumpedQueues).read(file)
 
     def refuse_late(self, ctx: DumpContext) -> None:
@@ -74,6 +67,7 @@ class UnixSocketKind(FileKind):
         for file in ctx.files:
             if file.kind is self and (row := rows.get(file.stat.st_ino)):
                 _peer(file, row, ctx)
+                ctx.part(DumpedWaiting).collect(file, row, ctx.part(_DumpedSockets).file)
 
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message
@@ -95,6 +89,7 @@ class UnixSocketKind(FileKind):
         )
         unix_name.describe(entry, file, row.name)
         sock_opts.dump(file.copy, entry.opts)
+        ctx.part(DumpedWaiting).describe(file, entry)
         with borrowed(file.copy) as sock:
             unix_creds.dump_peer(sock, entry)
             if row.peer == 0 and row.ino not in sockets.listeners:
@@ -113,6 +108,7 @@ class UnixSocketKind(FileKind):
         if not entry.uflags & EXTERN:
             unix_name.check(entry, ctx)
         _check_peer(entry, ctx)
+        unix_waiting.check(entry, ctx)
         ctx.part(RestoredQueues).check(ctx)
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
@@ -212,32 +208,6 @@ class _DumpedSockets:
             set_text(entry, "name_dir", directory)
         self._ctx.add_entry(UNIX_SOCKET, entry)
         return True
-
-
-def _refuse_waiting(file: OpenFile, row: UnixSocket, ctx: DumpContext) -> None:
-    """Add what stands against the connections that wait to be accepted.
-
-    Those that can be dumped get their numbers in files.img here, so that they come back in the same order.
-    """
-    sockets = ctx.part(_DumpedSockets)
-    for ino in row.waiting:
-        client = sockets.file(ino) if ino else None
-        if not ino:
-            what, remedy = "is closed at the client's end", "accept it before the dump"
-        elif client is None:
-            what, remedy = f"is of socket {ino}, which is not in the tree", "dump the client too"
-        elif _bytes_sent(client):
-            what, remedy = "has data in it", "accept it before the dump"
-        else:
-            ctx.file_id(client)
-            continue
-        ctx.problems.add(f"{file}: an in-flight connection, not accepted yet, {what}", file.task.pid, remedy)
-
-
-def _bytes_sent(file: OpenFile) -> int:
-    """SIOCOUTQ: memory that messages take which the socket has sent and nobody has read."""
-    count: int = struct.unpack("=i", fcntl.ioctl(file.copy, termios.TIOCOUTQ, bytes(4)))[0]
-    return count
 
 
 def _refuse_queue(file: OpenFile, ctx: DumpContext) -> bool:

@@ -11,7 +11,8 @@ import pytest
 
 from engine.kernel.kcmp import EQUAL, KCMP_FILE, kcmp
 from engine.objects.unix_creds import Creds
-from engine.objects.unix_queue import Received, RestoredMessage, peek, send
+from engine.objects.unix_peek import Received, peek
+from engine.objects.unix_queue import RestoredMessage, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from engine.errors import CrError, Refused
+from engine.kernel import unix_waiting
+from engine.kernel.kernel_memory import kernel_memory
 from engine.objects.unix_name import _bind_below, _route
 from engine.objects.unix_settle import settle
 
@@ -27,9 +30,17 @@ def carry_over(cycle: Cycle, *socks: socket.socket) -> list[socket.socket]:
     cycle.dump(*(sock.fileno() for sock in socks))
     for entry in cycle.dump_context.entries:
         entry.usk.ClearField("peer_creds")
+        for waiting in entry.usk.waiting:
+            waiting.ClearField("creds")
     for sock in socks:
         sock.close()
     return [socket.socket(fileno=os.dup(fd)) for fd in cycle.restore()[: len(socks)]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def look_into_the_kernel() -> None:
+    """What that takes stays open ever after."""
+    kernel_memory()
 
 
 @pytest.fixture
@@ -112,6 +123,8 @@ def test_a_listeners_file_is_not_an_accepted_sockets(cycle: Cycle, here: Path) -
     cycle.dump(accepted.fileno(), client.fileno())
     for entry in cycle.dump_context.entries:
         entry.usk.ClearField("peer_creds")
+        for waiting in entry.usk.waiting:
+            waiting.ClearField("creds")
     close(accepted, client, listener)
     cycle.restore()
     assert os.stat("name").st_ino == inode
@@ -276,13 +289,75 @@ def test_backlog_smaller_than_the_queue(cycle: Cycle) -> None:
     close(listener, *clients)
 
 
-def test_waiting_connection_with_data(cycle: Cycle) -> None:
+def test_waiting_connection_with_data_that_cannot_be_seen(cycle: Cycle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unix_waiting, "waiting_connections", _no_bpf)
     with unix(STREAM, b"\0test unix socket listener") as listener, unix(STREAM) as client:
         listener.listen()
         client.connect(listener.getsockname())
         client.send(b"x")
-        with pytest.raises(Refused, match="an in-flight connection, not accepted yet, has data in it"):
+        with pytest.raises(Refused, match="an in-flight connection, not accepted yet, has data in it.*not permitted"):
             cycle.dump(listener.fileno(), client.fileno())
+
+
+def test_waiting_connection_of_a_closed_client_that_cannot_be_seen(
+    cycle: Cycle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix_waiting, "waiting_connections", _no_bpf)
+    with unix(STREAM, b"\0test unix socket listener") as listener:
+        listener.listen()
+        with unix(STREAM) as client:
+            client.connect(listener.getsockname())
+        with pytest.raises(Refused, match="is closed at the client's end.*not permitted"):
+            cycle.dump(listener.fileno())
+
+
+def test_waiting_connection_without_data_needs_no_look_into_the_kernel(
+    cycle: Cycle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unix_waiting, "waiting_connections", _no_bpf)
+    listener, client = unix(STREAM, b"\0test unix socket listener"), unix(STREAM)
+    listener.listen()
+    client.connect(listener.getsockname())
+    listener, client = carry_over(cycle, listener, client)
+    accepted, _ = listener.accept()
+    client.send(b"x")
+    assert accepted.recv(9) == b"x"
+    close(listener, client, accepted)
+
+
+def _no_bpf(_fd: int) -> NoReturn:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_waiting_connection_with_an_urgent_byte(cycle: Cycle) -> None:
+    with unix(STREAM, b"\0test unix socket listener") as listener, unix(STREAM) as client:
+        listener.listen()
+        client.connect(listener.getsockname())
+        client.send(b"x", socket.MSG_OOB)
+        with pytest.raises(Refused, match="not accepted yet, has out-of-band data"):
+            cycle.dump(listener.fileno(), client.fileno())
+
+
+def test_waiting_connection_with_a_descriptor_that_nobody_has(cycle: Cycle) -> None:
+    with unix(STREAM, b"\0test unix socket listener") as listener, unix(STREAM) as client:
+        listener.listen()
+        client.connect(listener.getsockname())
+        with open("/dev/null") as file:
+            socket.send_fds(client, [b"x"], [file.fileno()])
+        with pytest.raises(Refused, match="holds a descriptor that no task has open"):
+            cycle.dump(listener.fileno(), client.fileno())
+
+
+@pytest.mark.parametrize("clients", [[7], [0, 0, 4711]])
+def test_waiting_connections_that_cannot_be(cycle: Cycle, clients: list[int]) -> None:
+    with unix(STREAM, b"\0test unix socket listener") as listener:
+        listener.listen()
+        cycle.dump(listener.fileno())
+        (entry,) = cycle.dump_context.entries
+        for client in clients:
+            entry.usk.waiting.add(client=client)
+        with pytest.raises(Refused, match="has connections waiting that can't be"):
+            cycle.check()
 
 
 def test_waiting_connection_from_elsewhere(cycle: Cycle) -> None:
