@@ -1,4 +1,4 @@
-"""Programs of the user that run at the steps of a dump or restore (--action-script).
+"""Programs of the user that run at the steps of a dump or restore (--action-script), and clients that are told of them.
 
 A script gets no arguments; what it needs to know is in its environment. Scripts run in the work directory, the one
 given last first, and all of them run even when one fails. Whether a failure counts is for the verb to say.
@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from engine.options import Options
 
-# The steps at which a script can run; orphan-pts-master and query-ext-files are for RPC clients alone.
+# The steps at which a script can run.
 ACTIONS = frozenset(
     "pre-stream pre-dump post-dump pre-restore post-restore network-lock network-unlock setup-namespaces "
     "post-setup-namespaces pre-resume post-resume status-ready".split()
@@ -23,7 +23,7 @@ ACTIONS = frozenset(
 
 
 class ActionScripts:
-    """The scripts of one run."""
+    """The scripts of one run, and the RPC client who wants to know, who is told first."""
 
     def __init__(self, opts: Options) -> None:
         """Made when the work directory is the current one. Raises CrError for a script that cannot be run."""
@@ -33,18 +33,20 @@ class ActionScripts:
                 raise CrError(f"action script {script} is not an executable file (looked for in the work directory)")
 
     def run(self, action: str, init_pid: int | None = None) -> bool:
-        """Run all scripts and wait for them. Returns whether every one exited with status 0.
+        """Tell the client, run all scripts and wait for them. Returns whether the client agreed and every script exited
+        with status 0.
 
         action    one of ACTIONS
         init_pid  pid of the root task in our pid namespace, once it is known
         """
         assert action in ACTIONS, action
+        agreed = not self._opts.client or self._opts.client.notify(action, init_pid)
         if not self._opts.action_script:
-            return True
+            return agreed
         environment = self._environment(action, init_pid)
         log.debug(f"Running {action} scripts")
         results = [_run(script, action, environment) for script in reversed(self._opts.action_script)]
-        return all(results)
+        return agreed and all(results)
 
     def _environment(self, action: str, init_pid: int | None) -> dict[str, str]:
         environment = {**os.environ, "CRTOOLS_SCRIPT_ACTION": action}

@@ -43,17 +43,22 @@ def parse(args: list[str]) -> Options:
     names = {option.name for option, _, _ in uses}
     if not names & {"help", "version"}:
         chosen = [text for option, _, text in uses if option.name == "config"]
-        for path, number, use in read_files(chosen[-1] if chosen else None, "no-default-config" in names):
-            try:
-                apply(opts, use)
-            except OptionError as exc:
-                raise OptionError(f"{path}:{number}: {exc.message}") from None
+        apply_all(opts, read_files(chosen[-1] if chosen else None, "no-default-config" in names))
     for use in uses:
         apply(opts, use)
     _take_words(opts, words)
     if not (opts.help or opts.version):
         check(opts)
     return opts
+
+
+def apply_all(opts: Options, found: Iterator[tuple[str, int, Use]]) -> None:
+    """Let all that stands in configuration files have its effect. Raises OptionError that names file and line."""
+    for path, number, use in found:
+        try:
+            apply(opts, use)
+        except OptionError as exc:
+            raise OptionError(f"{path}:{number}: {exc.message}") from None
 
 
 def apply(opts: Options, use: Use) -> None:
@@ -189,13 +194,13 @@ def _check_commands(opts: Options, problems: Problems) -> None:
 
 
 def _check_pairs(opts: Options, problems: Problems) -> None:
-    """Options that need or exclude one another."""
+    """Options that need or exclude one another. A restore by RPC is always detached, whatever comes after it."""
     if opts.restore_sibling and not opts.restore_detached:
         problems.add("--restore-sibling needs --restore-detached")
     if "exec_cmd" in opts.given:
         if not opts.exec_cmd:
             problems.add("--exec-cmd needs a command", remedy="put it after --")
-        if opts.restore_detached:
+        if opts.restore_detached and not opts.client:
             problems.add("--exec-cmd and --restore-detached exclude each other")
     if "ps_socket" in opts.given and opts.ps_socket <= 2 and opts.restore_detached:
         problems.add("--ps-socket must be above 2 with --daemon, which replaces descriptors 0 to 2")

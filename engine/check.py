@@ -44,6 +44,7 @@ def run(opts: Options) -> int:
     missing = _missing(NEEDED)
     missing_extra = _missing(wanted)
     if missing:
+        log.error(f"this kernel lacks what every dump and restore needs: {' '.join(missing)}")
         return 1
     if missing_extra:
         log.msg(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from engine import __version__, log
+from engine import CRIU_VERSION, __version__, log, places
 from engine.errors import CrError
 from engine.report import report
 
@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 
     from engine.options import Options
 
-# Callers of criu, runc among them, ask for its version to learn what it can do. This is the one we are compatible with.
-CRIU_VERSION = "4.2"
 _DEPRECATED = 255
-# Verbs of CRIU that this engine does not have.
-_MISSING = ("lazy-pages", "page-server", "service", "swrk", "dedup")
+_VERBS = {
+    "check": "engine.check",
+    "cpuinfo": "engine.cpuinfo",
+    "dump": "engine.dump",
+    "pre-dump": "engine.pre_dump",
+    "restore": "engine.restore",
+    "service": "engine.rpc.service",
+    "swrk": "engine.rpc.swrk",
+}
+# Their options are also those of the requests to come, and are refused where a request can be told of it.
+_SERVERS = ("service", "swrk")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,7 +65,9 @@ def _main(program: str, args: list[str]) -> int:
     if opts.command in argv.DEPRECATED_COMMANDS:
         log.error(f"the {opts.command} command is deprecated and does nothing")
         return _DEPRECATED
-    _settle(opts)
+    places.close_descriptors(opts)
+    if opts.command != "swrk":  # whose first request says where
+        places.settle(opts)
     return _verb(opts)(opts)
 
 
@@ -71,57 +80,11 @@ def _print_usage(program: str, fd: int, status: int) -> int:
 
 def _verb(opts: Options) -> Callable[[Options], int]:
     """The function that does the command. Raises CrError when this engine does not have it, or an option of it."""
-    if opts.command in _MISSING:
+    if opts.command not in _VERBS:
         raise CrError(f"{opts.command} is not supported by this engine")
-    from engine.unserved import refuse_unserved
+    if opts.command not in _SERVERS:
+        from engine.unserved import refuse_unserved
 
-    refuse_unserved(opts)
-    if opts.command == "dump":
-        from engine import dump
-
-        return dump.run
-    if opts.command == "pre-dump":
-        from engine import pre_dump
-
-        return pre_dump.run
-    if opts.command == "restore":
-        from engine import restore
-
-        return restore.run
-    if opts.command == "check":
-        from engine import check
-
-        return check.run
-    from engine import cpuinfo
-
-    return cpuinfo.run
-
-
-def _settle(opts: Options) -> None:
-    """Close what is to be closed, open the images directory, go to the work directory and start the log there."""
-    for fd in opts.close:
-        try:
-            os.close(fd)
-        except OSError as exc:
-            raise CrError(f"--close {fd}: {exc.strerror}") from None
-    if os.geteuid() != 0 and not opts.unprivileged:
-        raise CrError(f"{opts.command} needs root (or --unprivileged, with CAP_CHECKPOINT_RESTORE)")
-    opts.images_dir_fd = _open_directory(opts.images_dir, "images")
-    if opts.work_dir is None:
-        os.fchdir(opts.images_dir_fd)
-    else:
-        fd = _open_directory(opts.work_dir, "work")
-        os.fchdir(fd)
-        os.close(fd)
-    try:
-        log.setup(opts.verbosity, opts.log_file)
-    except OSError as exc:
-        raise CrError(f"log file {opts.log_file} cannot be opened in the work directory: {exc.strerror}") from None
-    log.info(f"Crucible {__version__}, command {opts.command}")
-
-
-def _open_directory(path: str, what: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as exc:
-        raise CrError(f"{what} directory {path} cannot be opened: {exc.strerror}") from None
+        refuse_unserved(opts)
+    run: Callable[[Options], int] = __import__(_VERBS[opts.command], fromlist=["run"]).run
+    return run

@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.options import Options
+    from engine.worker import Runner
 
 _EBADRQC = 56
 
 
-def run(opts: Options) -> int:
-    """The verb. Returns the exit status; raises CrError."""
+def run(opts: Options, runner: Runner = worker.run) -> int:
+    """The verb. runner: of engine/worker.py. Returns the exit status; raises CrError."""
     if opts.tree is None:
         raise CrError("dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
-    return worker.run(partial(_work, opts, opts.tree))
+    return runner(partial(_work, opts, opts.tree))
 
 
 def _work(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:

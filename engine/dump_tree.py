@@ -76,6 +76,8 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
             with stats.timing("freezing_time"):
                 tree.freeze()
             with stats.timing("frozen_time"):
+                if opts.client:
+                    opts.client.ask_for_externals(opts, (task.pid for task in tree.root.walk()))
                 ctx = DumpContext(opts, images, tree.root, stats, parent, way)
                 undo.callback(ctx.undo)
                 _dump(ctx)

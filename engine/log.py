@@ -63,6 +63,13 @@ def close() -> None:
     _log.fd, _log.owns_fd = STDERR, False
 
 
+def become_output() -> None:
+    """Let standard output and standard error go where the log goes."""
+    for fd in (STDOUT, STDERR):
+        if fd != _log.fd:
+            os.dup2(_log.fd, fd)
+
+
 def level() -> int:
     return _log.level
 

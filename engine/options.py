@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from engine.rpc.client import Client
+
 COMMANDS = ("dump", "pre-dump", "restore", "lazy-pages", "check", "page-server", "service", "swrk", "dedup", "cpuinfo")
 _ALL = " ".join(COMMANDS)
 _NETWORK = "dump pre-dump page-server lazy-pages service"
@@ -30,7 +32,8 @@ class Options:
 
     given           attributes that somebody set, to tell a default from a wish
     command, words  the verb and what follows it ("cpuinfo", ["dump"])
-    images_dir_fd   the images directory, opened by cli.main before it changes to the work dir
+    images_dir_fd   the images directory, opened before the work dir is entered (engine/places.py)
+    client          who asked for this by RPC, if somebody did
     """
 
     # What to do, and where
@@ -315,6 +318,7 @@ class Options:
         self.command = ""
         self.words: list[str] = []
         self.images_dir_fd = -1
+        self.client: Client | None = None
 
     def use(self, option: Option, text: str | None) -> None:
         """Use an option once, as the command line and configuration files do. Raises OptionError."""

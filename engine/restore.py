@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from engine.options import Options
     from engine.restore_context import RestoredTask
+    from engine.worker import Runner
 
 Message = Any
 
@@ -51,10 +52,14 @@ _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000
 
 
-def run(opts: Options) -> int:
-    """The verb. Returns the exit status; raises CrError."""
-    own_child = opts.restore_sibling or opts.exec_cmd
-    return (worker.run_here if own_child else worker.run)(partial(_restore, opts))
+def run(opts: Options, runner: Runner | None = None) -> int:
+    """The verb. runner: of engine/worker.py, if the caller chooses. Returns the exit status; raises CrError."""
+    return (runner or choose_runner(opts))(partial(_restore, opts))
+
+
+def choose_runner(opts: Options) -> Runner:
+    """The process that the user started has to do it itself where it matters which process that is."""
+    return worker.run_here if opts.restore_sibling or opts.exec_cmd else worker.run
 
 
 def _restore(opts: Options, commit: Callable[[], None]) -> int:
@@ -315,6 +320,8 @@ class Restore:
 
     def conclude(self) -> int:
         """--exec-cmd, --restore-detached or waiting for the root, whose end does not matter."""
+        if self.opts.client:
+            self.opts.client.restored(self.root.pid)
         if self.opts.exec_cmd:
             os.execvp(self.opts.exec_cmd[0], self.opts.exec_cmd)
         if not self.opts.restore_detached:

@@ -56,7 +56,6 @@ UNSERVED_EXTERNAL = {
 
 # attribute: why it makes no difference
 HARMLESS = {
-    "address": "belongs to --page-server",
     "deprecated": "nothing obsolete is refused",
     "evasive_devices": "device nodes are found by number",
     "libdir": "there are no plugins",

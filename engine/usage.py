@@ -10,6 +10,8 @@ _VERBS = """\
   {program} restore [options]                make the tree again from images
   {program} check [--feature NAME]           what this kernel can do
   {program} cpuinfo dump|check [options]     save the processor's features, or compare them
+  {program} service [options]                do what clients ask for by RPC
+  {program} swrk FD                          the same for the one client at a connected socket
   {program} crit decode|encode|show|info …   look into images, see {program} crit --help
 """
 _MEANING_AT = 42

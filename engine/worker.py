@@ -13,18 +13,22 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from engine import log
+from engine.errors import CrError
 from engine.kernel.libc import NR, syscall
 from engine.report import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
+
+    Work: TypeAlias = Callable[[Callable[[], None]], int]
+    Runner: TypeAlias = Callable[[Work], int]
 
 _PR_SET_PDEATHSIG = 1
 
 
-def run(work: Callable[[Callable[[], None]], int]) -> int:
-    """Have `work` done by a worker and wait for it. Returns its status, 1 if it was killed, which is logged.
+def run(work: Work) -> int:
+    """Have `work` done by a worker and wait for it. Returns its status. CrError: somebody killed it.
 
     work    is called with the function `commit`, returns the exit status, and may raise what report() takes
     """
@@ -33,21 +37,36 @@ def run(work: Callable[[Callable[[], None]], int]) -> int:
     if not child:
         os._exit(_work(work, own_pid))
     _, status = os.waitpid(child, 0)
-    if os.WIFEXITED(status):
-        return os.WEXITSTATUS(status)
-    log.error(f"the engine's worker, process {child}, was killed by {signal.Signals(os.WTERMSIG(status)).name}")
-    return 1
+    if os.WIFSIGNALED(status):
+        raise CrError(killed(child, os.WTERMSIG(status)))
+    return os.WEXITSTATUS(status)
 
 
-def run_here(work: Callable[[Callable[[], None]], int]) -> int:
+def killed(pid: int, signo: int) -> str:
+    """What became of a worker that a signal has ended."""
+    name = next((known.name for known in signal.Signals if known == signo), f"signal {signo}")
+    return f"the engine's worker, process {pid}, was killed by {name}"
+
+
+def run_here(work: Work) -> int:
     """Have `work` done by this very process: where the tree's parent depends on which process makes it."""
     return work(lambda: None)
 
 
-def _work(work: Callable[[Callable[[], None]], int], parent: int) -> int:
+def run_bound(work: Work) -> int:
+    """Have `work` done by this very process, which is a worker already: it has been bound to its parent."""
+    return work(_commit)
+
+
+def bind(parent: int) -> bool:
+    """Become a worker, which dies with its parent from now on. Returns False when that has gone already."""
     gc.disable()  # A worker does not live long, and a tree that stands would wait for each look at all that is loaded.
     syscall(NR["prctl"], _PR_SET_PDEATHSIG, int(signal.SIGKILL))
-    if os.getppid() != parent:
+    return os.getppid() == parent
+
+
+def _work(work: Work, parent: int) -> int:
+    if not bind(parent):
         return 1
     try:
         return work(_commit)

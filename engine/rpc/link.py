@@ -1,0 +1,133 @@
+"""A connection to a client: AF_UNIX, SOCK_SEQPACKET, one message a packet.
+
+Whoever is at the other end may be slow, wrong or gone. So every wait ends, no packet makes us allocate more than a
+fixed amount, and descriptors that nobody asked for are closed by the kernel, since no room is offered for them.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import struct
+from typing import Any, NamedTuple
+
+from engine import log
+from engine.errors import CrError
+from engine.images.schema import message
+from engine.option import EBADRQC
+
+Message = Any
+
+LARGEST = 1 << 20
+"""Bytes of a request. The longest lists of mounts are far below."""
+SENDING_SECONDS = 10
+_SO_PEERPIDFD = 77
+_CREDENTIALS = struct.Struct("=iII")
+_TIMEVAL = struct.Struct("=qq")
+_TYPE = 1  # criu_req.type
+
+
+class Peer(NamedTuple):
+    """Who is at the other end: the process that connected, or that made the pair of sockets.
+
+    pid    in our pid namespace, 0 when it isn't there
+    """
+
+    pid: int
+    uid: int
+    gid: int
+
+    @classmethod
+    def of(cls, sock: socket.socket) -> Peer:
+        """SO_PEERCRED, unix(7)."""
+        return cls(*_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)))
+
+
+class Garbage(CrError):
+    """A packet that is no request. The field answers with the end of the connection."""
+
+
+class TooLarge(CrError):
+    """A packet that we don't read."""
+
+
+class Link:
+    """One connection."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Takes the socket over. Raises CrError when it is no connection of the kind."""
+        kind = (sock.family, sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE))
+        if kind != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+            raise CrError(f"descriptor {sock.fileno()} is not a unix socket of type SOCK_SEQPACKET", EBADRQC)
+        sock.set_inheritable(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _TIMEVAL.pack(SENDING_SECONDS, 0))
+        self._sock = sock
+        self.peer = Peer.of(sock)
+        self.inode = os.fstat(sock.fileno()).st_ino
+
+    def peer_has_died(self) -> bool:
+        """Whether the peer's pid may be another process's by now. Before Linux 6.5 there is no SO_PEERPIDFD."""
+        try:
+            pidfd = self._sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
+        except OSError:
+            return not os.path.exists(f"/proc/{self.peer.pid}")  # also for one that has been reaped
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        try:
+            return bool(poll.poll(0))
+        finally:
+            os.close(pidfd)
+
+    def receive(self, seconds: int) -> Message | None:
+        """The next criu_req; None when the client has gone. seconds: to wait for it, 0: for ever.
+
+        Raises Garbage, TooLarge, TimeoutError.
+        """
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(seconds, 0))
+        try:
+            packet, _, flags, _ = self._sock.recvmsg(LARGEST)
+        except BlockingIOError:
+            raise TimeoutError(f"the client said nothing for {seconds} s") from None
+        except ConnectionError:
+            return None
+        if flags & socket.MSG_TRUNC:
+            raise TooLarge(f"the request is larger than {LARGEST} bytes", EBADRQC)
+        return _parse(packet) if packet else None
+
+    def send(self, answer: Message, fd: int = -1) -> bool:
+        """Send a criu_resp, with a descriptor if there is one. Returns whether it was sent: the client may be gone."""
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("=i", fd))] if fd >= 0 else []
+        try:
+            self._sock.sendmsg([answer.SerializeToString()], rights, socket.MSG_NOSIGNAL)
+        except OSError as error:
+            log.warn(f"the client (pid {self.peer.pid}) can't be answered: {error.strerror}")
+            return False
+        return True
+
+    def close(self) -> None:
+        """End the connection for every process that holds it."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the client was faster
+        self._sock.close()
+
+
+def _parse(packet: bytes) -> Message:
+    """A criu_req. A number that is no type of ours counts as EMPTY, which is answered as an invalid request."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        request = message("criu_req").FromString(packet)
+    except DecodeError as error:
+        raise Garbage(f"a packet of {len(packet)} bytes is no criu_req: {error}") from None
+    if not request.HasField("type"):
+        from google.protobuf.unknown_fields import UnknownFieldSet
+
+        unknown: Any = UnknownFieldSet(request)
+        if any(field.field_number == _TYPE for field in unknown):
+            request.type = 0
+    if missing := request.FindInitializationErrors():
+        raise Garbage(f"a packet of {len(packet)} bytes is no criu_req: it lacks {', '.join(missing)}")
+    return request

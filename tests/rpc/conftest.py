@@ -1,0 +1,92 @@
+"""What the tests of swrk and the service share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench import subjects
+from tests.harm.subject import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ENGINE = [sys.executable, "-m", "engine"]
+SWRK = [*ENGINE, "swrk"]
+
+
+class Daemon:
+    """A running service. work: its work directory, which has its socket and its log."""
+
+    def __init__(self, process: subprocess.Popen[bytes], work: Path) -> None:
+        self.process = process
+        self.work = work
+        self.address = str(work / "criu_service.socket")
+
+    @property
+    def log(self) -> str:
+        return (self.work / "service.log").read_text()
+
+    def workers(self) -> list[int]:
+        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as children:
+            return [int(pid) for pid in children.read().split()]
+
+
+@contextmanager
+def serving(work: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Daemon]:
+    """Run a service until the end of the block, when it must end by SIGTERM and leave nothing."""
+    read_end, write_end = os.pipe()
+    words = [*ENGINE, "service", "-W", str(work), "-v4", "-o", "service.log", "--status-fd", str(write_end), *options]
+    process = subprocess.Popen(words, pass_fds=[write_end], env={**os.environ, **(environment or {})})
+    os.close(write_end)
+    try:
+        said = os.read(read_end, 1)
+        os.close(read_end)
+        assert said == b"\0", (work / "service.log").read_text()
+        yield Daemon(process, work)
+    finally:
+        process.terminate()
+        status = process.wait(30)
+    assert status in (0, -9)
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with serving(tmp_path_factory.mktemp("service")) as running:
+        yield running
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> str:
+    directory = tmp_path / "images"
+    directory.mkdir()
+    return str(directory)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[int]:
+    """The pid of a small process in a session of its own. Its pid stays that of the subject to the end."""
+    with subjects.running(subjects.sleep()) as pid:
+        yield pid
+
+
+def await_end(pid: int) -> None:
+    """Until nobody has the pid any more."""
+    subjects.await_end(pid)
+    wait_until(lambda: not os.path.exists(f"/proc/{pid}"), f"pid {pid} is free")
+
+
+def is_running(pid: int) -> bool:
+    """Whether a task runs that nobody traces."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            lines = status.read().splitlines()
+    except FileNotFoundError:
+        return False
+    return "TracerPid:\t0" in lines and not any(line.startswith(("State:\tZ", "State:\tT")) for line in lines)
