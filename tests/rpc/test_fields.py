@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from engine import unserved
 from engine.errors import Refused
 from engine.images.schema import message
 from engine.option_values import CPU_CAP_IMAGE
@@ -105,7 +106,9 @@ def test_what_restore_alone_takes(link: Link) -> None:
     assert opts.restore_detached
 
 
-def test_all_that_is_wrong_is_said_at_once_and_by_name(link: Link) -> None:
+def test_all_that_is_wrong_is_said_at_once_and_by_name(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unserved, "UNSERVED", {"root": "", "track_mem": "", "page_server": "", "cgroup_root": ""})
+    monkeypatch.setattr(unserved, "UNSERVED_EXTERNAL", {"veth": "", "mnt": ""})
     said = refusal(
         link, pid=-5, root="/r", track_mem=True, log_file="a/b", empty_ns=3, ps={"port": 70000, "address": "h"},
         veths=[{"if_in": "a", "if_out": "b"}], join_ns=[{"ns": "pid", "ns_file": "7"}], config_file="/dev/full",
