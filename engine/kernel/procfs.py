@@ -85,11 +85,15 @@ def children(pid: int) -> list[int]:
 
     Complete only while the children are stopped or otherwise kept from exiting: proc_pid_children(5) says why.
     """
-    try:
-        lists = [read(pid, f"task/{tid}/children") for tid in list_tids(pid)]
-    except FileNotFoundError:  # built without CONFIG_PROC_CHILDREN
-        return _children_by_ppid(pid)
-    return sorted(int(child) for tids in lists for child in tids.split())
+    found: list[int] = []
+    for tid in list_tids(pid):
+        try:
+            found += map(int, read(pid, f"task/{tid}/children").split())
+        except ProcessLookupError:  # a thread that was exiting: its children are another's now
+            continue
+        except FileNotFoundError:  # built without CONFIG_PROC_CHILDREN
+            return _children_by_ppid(pid)
+    return sorted(found)
 
 
 def _children_by_ppid(pid: int) -> list[int]:
