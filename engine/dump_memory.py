@@ -73,7 +73,7 @@ def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
             runs = _to_store(ctx, task, mms[task.pid])
             task.visit = visits.enter_context(entrance.visit(task.leader))
             tape = Tape()
-            answers = [mm.ask_task(tape, mms[task.pid]), *core.ask_thread(tape, task.leader)]
+            answers = [mm.ask_task(tape, task, mms[task.pid]), *core.ask_thread(tape, task.leader)]
             task.visit.run(tape)
             for answer in answers:
                 answer()

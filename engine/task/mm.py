@@ -13,6 +13,7 @@ from engine.kernel.pagemap import guard_regions
 from engine.kernel.proc_maps import read_smaps
 from engine.kernel.procfs import read_auxv
 from engine.tape import arch as architectures
+from engine.task import aio
 from engine.task import vma as vmas
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_NOT_RESTORED = vmas.ANON_SHARED | vmas.AIORING | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK
+_NOT_RESTORED = vmas.ANON_SHARED | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK
 _PR_GET_DUMPABLE = 3
 _PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
@@ -55,6 +56,7 @@ def collect(ctx: DumpContext, task: Task) -> Message:
     for vma in task.vmas:
         vmas.describe(ctx, task, vma, mm.vmas.add())
     _collect_guards(task, mm)
+    aio.collect(ctx, task, mm)
     return mm
 
 
@@ -107,17 +109,19 @@ def _with_file(path: str, describe: Callable[[int, str], _Result]) -> _Result:
         os.close(fd)
 
 
-def ask_task(tape: Tape, mm: Message) -> Callable[[], None]:
+def ask_task(tape: Tape, task: Task, mm: Message) -> Callable[[], None]:
     """Ask the task for what only it can tell: the end of its heap, dumpable, transparent huge pages."""
     brk = tape.call("brk", 0)
     dumpable = tape.call("prctl", _PR_GET_DUMPABLE)
     thp = tape.call("prctl", _PR_GET_THP_DISABLE, may_fail=True)
+    rings = aio.ask_task(tape, task, mm)
 
     def answer() -> None:
         mm.mm_brk = brk.result
         mm.dumpable = dumpable.result
         if thp.result > 0:
             mm.thp_disabled = True
+        rings()
 
     return answer
 
@@ -143,6 +147,7 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
         elif vmas.is_of_file(entry):
             ctx.check_path(entry.shmid, where)
         end = max(end, entry.end)
+    aio.check(task, ctx)
 
 
 def mappings(mm: Message) -> list[Message]:
@@ -167,6 +172,8 @@ def map_area(tape: Tape, entry: Message, fd: int, prot: int) -> None:
     """Add the mmap of one mapping. fd: the task's descriptor of the file, -1 for none. prot: its rights until
     finish_area(), which may have to be more than it shall have, since pages are to be read into it."""
     flags = entry.flags & ~vmas.MAP_LOCKED | vmas.MAP_FIXED
+    if entry.status & vmas.AIORING:
+        flags = vmas.MAP_PRIVATE | vmas.MAP_ANONYMOUS | vmas.MAP_FIXED
     if entry.flags & vmas.MAP_DROPPABLE:
         flags |= vmas.MAP_ANONYMOUS
     tape.call("mmap", entry.start, entry.end - entry.start, prot, flags, fd, 0 if fd < 0 else entry.pgoff)

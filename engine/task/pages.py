@@ -59,7 +59,7 @@ class Segment(NamedTuple):
 
 
 def runs_to_store(task: Task, mm: Message) -> list[Run]:
-    """The pages to store, ascending, split where the mapping or its flags change. The vDSO is stored whole."""
+    """The pages to store, ascending, split where the mapping or its flags change. vDSO and aio rings: all of them."""
     runs: list[Run] = []
     offset = 0
     present = iter(private_pages(task.proc))
@@ -68,7 +68,7 @@ def runs_to_store(task: Task, mm: Message) -> list[Run]:
         if not vmas.has_pages(entry):
             continue
         flags = PE_PRESENT | (PE_LAZY if vmas.is_lazy(entry) else 0)
-        if entry.status & vmas.VDSO:
+        if entry.status & (vmas.VDSO | vmas.AIORING):
             runs.append(Run(entry.start, entry.end, flags, offset, False))
             offset += entry.end - entry.start
             continue

@@ -137,9 +137,10 @@ class AddressSpace:
             position = end
 
     def finish(self, tape: Tape) -> None:
-        """After all children exist: final rights, advice, locks."""
+        """After all children exist: final rights, advice, locks. Aio rings get theirs when they are made."""
         for entry in self.entries:
-            mm.finish_area(tape, entry, self.rights[entry.start])
+            if not entry.status & vmas.AIORING:
+                mm.finish_area(tape, entry, self.rights[entry.start])
         mm.restore_guards(tape, self.task.mm)
 
 

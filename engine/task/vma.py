@@ -65,6 +65,8 @@ def is_of_file(entry: Message) -> bool:
 def is_impossible(entry: Message) -> bool:
     """Whether an image asks for what no dump writes. Some flags and some advice of mmap(2) and madvise(2) do something
     instead of describing something: MADV_REMOVE would punch a hole into a file."""
+    if entry.status & AIORING:
+        return bool(entry.status != AIORING)
     backing = entry.status & (FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE)
     return (
         not entry.status & REGULAR
@@ -131,7 +133,6 @@ class _MappedFiles:
 def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where: str) -> None:
     info = ctx.part(_MappedFiles).stat(task.proc, vma)
     if vma.name.startswith("/[aio]"):
-        ctx.problems.add(f"{where}: a kernel aio context can't be dumped", task.pid, "have it destroyed (io_destroy)")
         entry.status = AIORING
         entry.flags |= MAP_ANONYMOUS
     elif vma.name.startswith("/SYSV"):

@@ -34,12 +34,16 @@ static inline void aio_submit(aio_context_t context, int command, int fd, void *
 	check(ok(syscall(SYS_io_submit, context, 1, requests)) == 1, "the request was not taken");
 }
 
-/* Take up to `most` events, at least `least`. Gives how many. */
+/* Take up to `most` events, at least `least`. Gives how many. A checkpoint interrupts the wait, see signal(7). */
 static inline long aio_events(aio_context_t context, long least, long most, struct io_event *events)
 {
 	struct timespec limit = { .tv_sec = least ? 10 : 0 };
+	long count;
 
-	return ok(syscall(SYS_io_getevents, context, least, most, events, &limit));
+	do
+		count = syscall(SYS_io_getevents, context, least, most, events, &limit);
+	while (count < 0 && errno == EINTR);
+	return ok(count);
 }
 
 #endif

@@ -4,7 +4,6 @@
  * states: event-fds-and-aio/kernel-aio-ring-indices
  * flavours: h
  * kernel: the ring of kernel aio
- * expect: refuse (?i)aio context
  * needs: feature aio_remap
  */
 #include "zdtmtst.h"

@@ -51,6 +51,8 @@ class Names:
             return self._names.setdefault(identity, f"{numbered[1]} of {holder}")
         if link.startswith("anon_inode:") or numbered:
             return link
+        if link.startswith("/[aio]"):
+            return self._names.setdefault(identity, f"aio ring of {holder}")
         if status.st_dev == self._proc_device or status.st_nlink > 0:
             place = "" if status.st_dev == self._proc_device else f" (inode {status.st_dev:x}:{status.st_ino})"
             return link + place
