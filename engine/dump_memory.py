@@ -99,13 +99,16 @@ class _Entrance:
 
 
 def _to_store(ctx: DumpContext, task: Task, layout: Message) -> list[pages.Run]:
-    """All its pages, those that did not change since the parent images left to them."""
+    """All its pages, those that did not change since the parent images left to them. What the kernel writes to a
+    ring of aio no page table tells."""
     runs = pages.runs_to_store(task, layout)
     if ctx.watch is None or ctx.parent is None or not ctx.parent.knows(task):
         return runs
     from engine.task import increment
 
-    unchanged = list(ctx.watch.unchanged(task, [(run.start, run.end) for run in runs], ctx.parent))
+    rings = {ring.id for ring in layout.aios}
+    watched = [(run.start, run.end) for run in runs if run.start not in rings]
+    unchanged = list(ctx.watch.unchanged(task, watched, ctx.parent))
     return increment.refer_to_parent(runs, increment.common(unchanged, ctx.parent.stored(task)))
 
 

@@ -206,4 +206,5 @@ def _in_state(task: Task, ranges: list[Range], state: int, of: int) -> Iterator[
 
 
 def _is_watchable(entry: Message) -> bool:
-    return vmas.has_pages(entry) and not entry.status & vmas.VDSO and not entry.flags & vmas.MAP_HUGETLB
+    written_by_kernel = entry.status & (vmas.VDSO | vmas.AIORING)
+    return vmas.has_pages(entry) and not written_by_kernel and not entry.flags & vmas.MAP_HUGETLB
