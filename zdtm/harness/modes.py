@@ -59,7 +59,26 @@ def snapshot(run: Run) -> None:
     run.finish()
 
 
-MODES: dict[str, Callable[[Run], None]] = {"nocr": nocr, "cli": cli, "iters": iters, "snapshot": snapshot}
+def pre_dump(run: Run) -> None:
+    """Pre-dumps, each of which builds on the one before, then a dump that builds on the last."""
+    run.start()
+    before = run.first_picture()
+    last = ITERATIONS + 1
+    for number in range(1, last):
+        run.pre_dump(number)
+    run.dump(last, increment=True)
+    run.restore(last)
+    run.compare(before, "after the restore")
+    run.finish()
+
+
+MODES: dict[str, Callable[[Run], None]] = {
+    "nocr": nocr,
+    "cli": cli,
+    "iters": iters,
+    "snapshot": snapshot,
+    "pre-dump": pre_dump,
+}
 
 
 def run_mode(item: Item, mode: str) -> Result:

@@ -129,12 +129,26 @@ class Run:
 
     # The engine.
 
-    def dump(self, number: int, *, leave_running: bool = False) -> None:
-        """Dump the tree into image directory `number`; without leave_running it must be gone afterwards."""
+    def pre_dump(self, number: int) -> None:
+        """Write the memory of the running tree into image directory `number`, as an increment of the one before."""
+        images = self._images(number)
+        images.mkdir()
+        self._engine("pre-dump", images, ["-t", str(self.root), *self._increment(number)])
+
+    def _increment(self, number: int) -> list[str]:
+        return ["--track-mem", *([f"--prev-images-dir=../{number - 1}"] if number > 1 else [])]
+
+    def dump(self, number: int, *, leave_running: bool = False, increment: bool = False) -> None:
+        """Dump the tree into image directory `number`; without leave_running it must be gone afterwards.
+
+        increment: as one of the images in directory `number` - 1
+        """
         tree = descendants(self.root)
         images = self._images(number)
         images.mkdir()
         options = ["-t", str(self.root), *self.program.dump_options, *self._outside.dump_options()]
+        if increment:
+            options += self._increment(number)
         if not leave_running:
             self._engine("dump", images, options)
             self._expect_gone(tree)

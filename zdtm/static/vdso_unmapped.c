@@ -3,6 +3,7 @@
  *
  * states: vdso-rseq-and-cpu-state/vdso-unmapped
  * flavours: h
+ * modes: not pre-dump: it enters them by their own text, of which a page stays a copy of the file's
  * kernel: the layout of vDSO and vvar
  */
 #include "zdtmtst.h"
