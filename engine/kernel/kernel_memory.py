@@ -14,10 +14,10 @@ import os
 import struct
 from functools import cache
 
+from engine.kernel.bpf import MAP_CREATE, bpf
 from engine.kernel.btf import btf
-from engine.kernel.libc import NR, syscall
 
-_MAP_CREATE, _PROG_LOAD, _PROG_TEST_RUN = 0, 5, 10
+_PROG_LOAD, _PROG_TEST_RUN = 5, 10
 _MAP_TYPE_ARRAY, _PROG_TYPE_SYSCALL = 2, 31
 _F_SLEEPABLE, _F_MMAPABLE = 1 << 4, 1 << 10
 _PSEUDO_MAP_VALUE = 2
@@ -60,27 +60,19 @@ def _program(map_fd: int) -> bytes:
     )
 
 
-def _bpf(command: int, attributes: bytes) -> tuple[int, bytes]:
-    """bpf(2): (result, the attributes as the kernel leaves them)."""
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    return syscall(NR["bpf"], command, buffer, len(attributes)), buffer.raw
-
-
 class KernelMemory:
     """Raises OSError when the kernel does not let itself be looked into (CAP_BPF and CAP_PERFMON, lockdown)."""
 
     def __init__(self) -> None:
         import ctypes
 
-        map_fd, _ = _bpf(_MAP_CREATE, struct.pack("=IIIII", _MAP_TYPE_ARRAY, 4, _ROOM, 1, _F_MMAPABLE))
+        map_fd, _ = bpf(MAP_CREATE, struct.pack("=IIIII", _MAP_TYPE_ARRAY, 4, _ROOM, 1, _F_MMAPABLE))
         try:
             code = _program(map_fd)
             text, license_ = ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(_LICENSE)
             pointers = ctypes.addressof(text), ctypes.addressof(license_)
             load = struct.pack("=IIQQIIQII", _PROG_TYPE_SYSCALL, len(code) // 8, *pointers, 0, 0, 0, 0, _F_SLEEPABLE)
-            self._fd, _ = _bpf(_PROG_LOAD, load)
+            self._fd, _ = bpf(_PROG_LOAD, load)
             self._answer = mmap.mmap(map_fd, _ROOM, prot=mmap.PROT_READ)
         finally:
             os.close(map_fd)
@@ -90,7 +82,7 @@ class KernelMemory:
 
         request = ctypes.create_string_buffer(_REQUEST.pack(address, length), _REQUEST.size)
         run = _TEST_RUN.pack(self._fd, _REQUEST.size, ctypes.addressof(request))
-        _, answer = _bpf(_PROG_TEST_RUN, run)
+        _, answer = bpf(_PROG_TEST_RUN, run)
         result = struct.unpack_from("=i", answer, 4)[0]
         if result:
             raise OSError(-result, f"the kernel's memory at {address:#x}: {os.strerror(-result)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from engine.objects.bpf_map import BpfMap
 from engine.objects.epoll import Epoll
 from engine.objects.eventfd import Eventfd
 from engine.objects.fanotify import Fanotify
@@ -35,6 +36,7 @@ KINDS: tuple[FileKind, ...] = (
     UNIX_SOCKET,
     Pipe(),
     Fifo(),
+    BpfMap(),
     MEMFD,
     NamespaceFile(),
     Tty(),

@@ -18,7 +18,6 @@ _ANONYMOUS = {
     "[userfaultfd]": "a userfaultfd",
     "[perf_event]": "a perf event",
     "[fanotify]": "an fanotify group",
-    "bpf-map": "a BPF map",
     "bpf-prog": "a BPF program",
     "bpf_link": "a BPF link",
     "[seccomp notify]": "the listener of a seccomp filter",

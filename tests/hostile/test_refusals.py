@@ -39,7 +39,7 @@ io_uring = checked(libc.syscall(425, 4, ctypes.create_string_buffer(120)), "io_u
 userfaultfd = checked(libc.syscall(323, 1), "userfaultfd")
 perf = ctypes.create_string_buffer(struct.pack("IIQ", 1, 120, 9), 120)
 perf_event = checked(libc.syscall(298, perf, 0, -1, -1, 0), "perf_event_open")
-bpf_map = checked(libc.syscall(321, 0, ctypes.create_string_buffer(struct.pack("IIII", 2, 4, 4, 1), 72), 72), "bpf")
+bpf_map = checked(libc.syscall(321, 0, ctypes.create_string_buffer(struct.pack("IIII", 9, 4, 4, 1), 72), 72), "bpf")
 
 # Sockets.
 listener = socket.create_server(("127.0.0.1", 0))
@@ -136,7 +136,7 @@ def _many(place: Path) -> str:
             f"{descriptor}an io_uring instance",
             f"{descriptor}a userfaultfd",
             f"{descriptor}a perf event",
-            f"{descriptor}a BPF map",
+            f"{descriptor}a BPF map of the kind LRU hash",
             f"{descriptor}TCP/IP can't",
             f"{descriptor}MPTCP",
             f"{descriptor}family packet",

@@ -137,6 +137,8 @@ def _fdinfo_fact(item: Descriptor, key: str, value: str, names: Names) -> tuple[
         _, kind, how, access, pid, _, start, end = value.split()
         owner = pid if kind == "POSIX" else "the open file"
         return "locks", f"{kind} from {start} to {end}", f"{how} {access} by {owner}"
+    if key == "map_id":
+        return "files", key, names.of_number("BPF map", value, item.holder)
     if key == "tfd":
         target, rest = value.split(" ", 1)
         return "files", f"watches {target}", re.sub(r" ino:\S+ sdev:\S+", "", rest)

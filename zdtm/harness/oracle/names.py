@@ -34,6 +34,7 @@ class Names:
 
     def __init__(self) -> None:
         self._names: dict[tuple[int, int], str] = {}
+        self._numbered: dict[tuple[str, str], str] = {}
         self._proc_device = os.stat("/proc").st_dev
         self.unlinked: dict[str, Callable[[], int]] = {}
         """name -> function that opens it for reading, of regular files that live only through their users"""
@@ -63,6 +64,10 @@ class Names:
         if stat.S_ISREG(status.st_mode):
             self.unlinked.setdefault(name, open_it)
         return name
+
+    def of_number(self, kind: str, number: str, holder: str) -> str:
+        """The name of an object that the kernel numbers by itself."""
+        return self._numbered.setdefault((kind, number), f"{kind} of {holder}")
 
     def of_inode(self, device: int, inode: int) -> str | None:
         """The name an object already has."""
