@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import cpuinfo
 from engine.errors import CrError
-from engine.objects import external, table, tty_check, tty_session
+from engine.objects import external, table, tty_session
 from engine.objects.restored_remap import RestoredRemaps
 from engine.option_values import CPU_CAP_IMAGE
 from engine.task import births, core, fs, mm, pstree, seccomp, vdso
@@ -39,7 +39,6 @@ def prepare(ctx: RestoreContext, spaces: dict[int, AddressSpace]) -> tuple[Resto
     plan = None
     if root is not None:
         table.check(ctx)
-        tty_check.check_all(ctx)
         external.warn_unclaimed(ctx)
         if tree_is_whole:
             plan = _plan(root, ctx)

@@ -14,6 +14,7 @@ Dump, in this order:
 Restore:
     answers_for(entry, ctx)   its path's REG entry, if that is this kind's own matter.
     check(entry, ctx)         add to ctx.problems what a restore would trip over. Nothing has been created so far.
+    check_late(ctx)           once, when all descriptions have been checked: what is wrong with them together.
     open(entry, ctx)          make the description; returns a descriptor of the engine, close-on-exec. May call
                               ctx.open_file(id) for a description it depends on: order comes from need.
     fill(entry, fd, ctx)      after every description exists: queued data, shutdown, registrations.
@@ -103,6 +104,9 @@ class FileKind:
 
     def check(self, entry: Message, ctx: RestoreContext) -> None:
         """Nothing that could be wrong."""
+
+    def check_late(self, ctx: RestoreContext) -> None:
+        """Nothing wrong with them together."""
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
         raise NotImplementedError

@@ -15,12 +15,11 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from engine import log
-from engine.kernel.libc import MACHINE
 from engine.objects import pipe_data
 from engine.objects.base import FileKind
 from engine.objects.external import inherited, is_inherited
 from engine.objects.paths import reopen
-from engine.objects.status_flags import SETTABLE
+from engine.objects.status_flags import O_LARGEFILE, SETTABLE
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -28,9 +27,6 @@ if TYPE_CHECKING:
     from engine.restore_context import RestoreContext
 
 Message = Any
-
-_O_LARGEFILE = 0o400000 if MACHINE == "aarch64" else 0o100000
-"""As the kernel shows it for everything that was opened by a path, and not for what pipe(2) returned."""
 
 
 class Pipe(FileKind):
@@ -133,7 +129,7 @@ class _RestoredPipes:
             self.queues.fill(pipe_id, write_end, [end.flags for end in ends])
             for end in ends:
                 mode = end.flags & os.O_ACCMODE
-                original = not end.flags & _O_LARGEFILE and mode in free
+                original = not end.flags & O_LARGEFILE and mode in free
                 fd = self._made[end.id] = free.pop(mode) if original else reopen(read_end, mode)
                 fcntl.fcntl(fd, fcntl.F_SETFL, end.flags & SETTABLE)
         finally:

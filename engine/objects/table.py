@@ -214,6 +214,9 @@ def check(ctx: RestoreContext) -> None:
         if entry.id not in answered:
             with ctx.problems:
                 kind.check(getattr(entry, kind.field), ctx)
+    for kind in KINDS:
+        with ctx.problems:
+            kind.check_late(ctx)
     with ctx.problems:
         ctx.part(RestoredLocks).check()
 

@@ -70,6 +70,9 @@ class Tty(FileKind):
     def check(self, entry: Message, ctx: RestoreContext) -> None:
         tty_check.check_file(entry, ctx)
 
+    def check_late(self, ctx: RestoreContext) -> None:
+        tty_check.check_all(ctx)
+
     def open(self, entry: Message, ctx: RestoreContext) -> int:
         return ctx.part(RestoredTerminals).take(entry)
 

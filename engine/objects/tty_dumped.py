@@ -280,7 +280,7 @@ class DumpedTerminals:
             log.warn(f"task {found.master.task.pid}: {found.master}: what was written to it is not looked for: no task "
                      "of the tree has the slave open")
             return None
-        if not tty_peek.may_have_data(master):
+        if not tty_peek.may_have_data(master, found.slaves[0].copy if found.slaves else None):
             return None
         return tty_peek.Pair(master, found.slave_id, found.master_id)
 

@@ -34,14 +34,18 @@ class Pair(NamedTuple):
     output_id: int
 
 
-def may_have_data(master: int) -> bool:
-    """Whether there can be anything in the queues: a line that is being typed shows itself to nobody."""
-    modes = terminal.modes(master)
-    return (
-        tty_queue.is_canonical(modes)
-        or terminal.readable(master) > 0
-        or not terminal.events(master, select.POLLOUT) & select.POLLOUT
-    )
+def may_have_data(master: int, slave: int | None) -> bool:
+    """Whether there can be anything in the queues: a line that is being typed shows itself to nobody.
+
+    slave  a descriptor of ours, None where no task has it open
+    """
+    if slave is None or tty_queue.is_canonical(terminal.modes(master)):
+        return True
+    for fd in (master, slave):
+        terminal.events(fd, select.POLLIN)  # waits for what is on its way
+        if terminal.readable(fd):
+            return True
+    return not terminal.events(slave, select.POLLOUT) & select.POLLOUT
 
 
 def peek(pairs: list[Pair]) -> bytes:
@@ -75,6 +79,7 @@ def _be_reader(pairs: list[Pair], report: int) -> NoReturn:
     status = 1
     try:
         os.setsid()
+        _leave_output()
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         data = b"".join(_entries(pair, _peek_pair(pair.master)) for pair in pairs)
         with open(report, "wb") as file:
@@ -84,6 +89,13 @@ def _be_reader(pairs: list[Pair], report: int) -> NoReturn:
         os.write(report, str(error).encode())
     finally:
         os._exit(status)
+
+
+def _leave_output() -> None:
+    """Nobody who reads what the engine says shall wait for us."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in range(3):
+        os.dup2(null, fd)
 
 
 def _peek_pair(master: int) -> Queued:

@@ -17,19 +17,22 @@ import os
 import select
 import termios
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.errors import CrError
 from engine.kernel import terminal
 from engine.kernel.terminal import Modes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BUFFER = 4095
 """Bytes that a line discipline holds. What is beyond them waits unprocessed (N_TTY_BUF_SIZE)."""
 RUNNING, STOPPED, HELD = 0, 1, 2
 """Output goes on; was stopped by the STOP character, which START revokes; or by tcflow(3), which it does not."""
 _EXTPROC = 0o200000
-_PIECE = 1000
-"""What is written at once. The kernel cuts writes to fit its buffers; in pieces of this size most fits in."""
+_PIECE, _CHUNKS, _LAST_PIECE = 1024, 16384, 1792
+_LOOK_MS = 10
 _ARRIVAL_SECONDS = 5.0
 _CC = 19
 _NEWLINE = 0x0A
@@ -128,12 +131,11 @@ def put(master: int, slave: int, modes: Modes, queued: Queued, patience: int = -
     """
     local = modes.lflag & (termios.ICANON | _EXTPROC)
     terminal.set_modes(slave, _plain(modes, local))
-    _write(slave, queued.output, patience)
+    _write(slave, master, queued.output, patience)
     if is_canonical(modes):
         _type(master, slave, modes, queued, patience)
-    elif queued.rest:
-        _write(master, queued.rest, patience)
-        _await_arrival(slave, min(len(queued.rest), BUFFER))
+    else:
+        _write(master, slave, queued.rest, patience)
     terminal.set_modes(slave, modes)
     if queued.flow == HELD:
         terminal.hold_output(slave, True)
@@ -162,7 +164,7 @@ def _type(master: int, slave: int, modes: Modes, queued: Queued, patience: int) 
             terminal.type_byte(slave, byte)
         if is_line:
             terminal.type_byte(slave, text[-1] if has_end else end)
-    _write(master, beyond, patience)
+    _write_piece(master, beyond, patience)
 
 
 def _ends(modes: Modes) -> set[int]:
@@ -177,19 +179,48 @@ def _free_characters(modes: Modes) -> tuple[int, int]:
     return free[0], free[1]
 
 
-def _write(fd: int, data: bytes, patience: int) -> None:
+def _write(fd: int, other: int, data: bytes, patience: int) -> None:
+    """Write to one end what `other`, the other end, is to read. Neither is in canonical mode.
+
+    Beyond what the line discipline holds the kernel makes chunks, each with room for twice a write, until these count
+    8 KiB, and the last of them may be larger (drivers/tty/tty_buffer.c). The sizes here use that to the last byte, so
+    whatever was in fits in again.
+    """
+    start = 0
+    for size in _sizes(len(data)):
+        _write_piece(fd, data[start : start + size], patience)
+        start += size
+        if start == BUFFER or start == len(data):
+            _await_arrival(other, min(start, BUFFER))
+
+
+def _sizes(count: int) -> Iterator[int]:
+    """Of the writes: first what goes to the line discipline."""
+    done = 0
+    while done < count:
+        size = min(_PIECE, BUFFER - done) if done < BUFFER else _PIECE if done < BUFFER + _CHUNKS else _LAST_PIECE
+        size = min(size, count - done)
+        yield size
+        done += size
+
+
+def _write_piece(fd: int, data: bytes, patience: int) -> None:
+    """Nobody wakes a writer when data moves on inside of the kernel: poll(2) has to be asked again."""
+    deadline = time.monotonic() + patience / 1000
     while data:
         try:
-            data = data[os.write(fd, data[:_PIECE]) :]
+            data = data[os.write(fd, data) :]
         except BlockingIOError:
-            if not terminal.events(fd, select.POLLOUT, patience):
-                raise CrError(f"{len(data)} bytes of what is queued in a terminal do not fit in again") from None
+            if terminal.events(fd, select.POLLOUT, _LOOK_MS):
+                continue
+            if 0 <= patience and time.monotonic() > deadline:
+                raise CrError("what was queued in a terminal does not fit in again") from None
 
 
-def _await_arrival(slave: int, count: int) -> None:
-    """A thread of the kernel carries bytes from the master to the slave. They must be there before modes change."""
+def _await_arrival(end: int, count: int) -> None:
+    """A thread of the kernel carries bytes from one end to the other. They must be there before modes change."""
     deadline = time.monotonic() + _ARRIVAL_SECONDS
-    while terminal.readable(slave) < count:
+    while terminal.readable(end) < count:
         if time.monotonic() > deadline:
             raise CrError("bytes written to a terminal do not arrive")
         os.sched_yield()

@@ -22,6 +22,7 @@ from engine.objects import tty_outside, tty_pty, tty_queue, tty_settings
 from engine.objects.external import inherited
 from engine.objects.paths import stat_name
 from engine.objects.regular import open_entry
+from engine.objects.status_flags import O_LARGEFILE
 from engine.objects.tty_current import open_current, open_hung_up
 from engine.objects.tty_dumped import CONSOLE, CTTY, EXT_TTY, PTY
 from engine.objects.tty_images import Pty, TerminalImages, external_key
@@ -113,14 +114,14 @@ class RestoredTerminals:
         os.close(peer)
 
     def _open_slave(self, path: Message, flags: int, master: int, peer: int) -> int:
-        """By its name, which may be a bind mount's; where that is something else, without."""
+        """By its name, which may be a bind mount's, or as openpty(3) does, without. Then the flags show it."""
         try:
-            is_it = os.path.samestat(stat_name(get_text(path.name)), os.fstat(peer))
+            named = os.path.samestat(stat_name(get_text(path.name)), os.fstat(peer))
         except OSError:
-            is_it = False
-        if is_it:
+            named = False
+        if named and flags & O_LARGEFILE:
             return open_entry(path, flags, self._ctx)
-        fd = terminal.open_peer(master, flags & os.O_ACCMODE)
+        fd = terminal.open_peer(master, flags & (os.O_ACCMODE | O_LARGEFILE))
         fcntl.fcntl(fd, fcntl.F_SETFL, flags)
         return fd
 

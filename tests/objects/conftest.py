@@ -11,7 +11,8 @@ import pytest
 from engine.dump_context import DumpContext
 from engine.images.directory import ImageDir
 from engine.kernel.proc_fdinfo import read_fdinfo
-from engine.objects import KINDS, fown
+from engine.kernel.proc_stat import read_stat
+from engine.objects import KINDS, fown, table
 from engine.objects.table import DumpedTables
 from engine.options import Options
 from engine.restore_context import RestoreContext
@@ -33,6 +34,7 @@ class Cycle:
         self.directory = directory
         self.dump_context: DumpContext
         self._task = Task(os.getpid(), None)
+        self._task.stat = read_stat(os.getpid())
         self._fds: list[int] = []
 
     def dump(self, *fds: int, also: Any = lambda ctx: None) -> list[Any]:
@@ -73,9 +75,7 @@ class Cycle:
     def check(self) -> RestoreContext:
         """A restore that has come as far as its checks. Raises Refused."""
         ctx = self.context()
-        for file_id in ctx.entries:
-            kind, message = ctx.submessage(file_id)
-            kind.check(message, ctx)
+        table.check(ctx)
         ctx.problems.raise_if_any("restore")
         return ctx
 
