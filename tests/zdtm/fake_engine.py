@@ -3,7 +3,7 @@
 
 Enough for the harness to go through its modes, and misbehaviour can be ordered before the verb:
 
-    fake_engine.py [FAULT...] dump|restore OPTIONS
+    fake_engine.py [FAULT...] dump|restore|pre-dump OPTIONS
 """
 
 from __future__ import annotations
@@ -31,11 +31,15 @@ def main() -> int:
     parser.add_argument("--pidfile", type=Path)
     parser.add_argument("--leave-running", action="store_true")
     parser.add_argument("--action-script")
+    parser.add_argument("--track-mem", action="store_true")
+    parser.add_argument("--prev-images-dir")
     options = parser.parse_args()
     *faults, verb = options.words
     if f"{verb}-fails" in faults:
         (options.D / options.o).write_text("Error (fake.py:1): ordered to fail: pipe 7 is odd\n")
         return 1
+    if verb == "pre-dump":
+        return 0
     return dump(options, faults) if verb == "dump" else restore(options, faults)
 
 
