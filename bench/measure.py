@@ -10,33 +10,17 @@ import math
 import os
 import sys
 import tempfile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from bench import subjects
+from bench import page_maps, subjects
 from bench.engine import OURS, Engine, command, timed
+from bench.rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FROZEN_GOAL, START_GOAL, SPEED_GOAL = 5.0, 60.0, 0.8
 _MIB = 1 << 20
-
-
-class Row(NamedTuple):
-    """One line of the result. goal: the bound on the value, None where there is none. note: what it was made of."""
-
-    what: str
-    value: float
-    unit: str
-    note: str = ""
-    goal: float | None = None
-    more_is_better: bool = False
-
-    @property
-    def met(self) -> bool | None:
-        if self.goal is None:
-            return None
-        return self.value >= self.goal if self.more_is_better else self.value <= self.goal
 
 
 class Best:
@@ -159,6 +143,11 @@ def curves(bench: Bench) -> Iterator[Row]:
         yield Row(f"growth from {few} to {many} {what}", growth[0], "is the power; 1: in proportion", note)
 
 
+def crit(bench: Bench) -> Iterator[Row]:
+    """A page map as JSON."""
+    yield from page_maps.measure(1_000_000 // bench.divisor, bench.runs)
+
+
 def _warm_up(mebibytes: int) -> None:
     """Touch as much memory as the copies are going to take: a virtual machine has to get it from its host first."""
     block = os.urandom(_MIB)
@@ -180,4 +169,5 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "big": big,
     "parallel": parallel,
     "curves": curves,
+    "crit": crit,
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from bench.measure import Row
+    from bench.rows import Row
 
 _VERDICT = {None: "", True: "met", False: "missed"}
 

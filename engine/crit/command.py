@@ -51,6 +51,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     info = verbs.add_parser("info", help="the kind of an image, and its number of entries")
     info.add_argument("file", metavar="FILE")
     info.set_defaults(run=_info)
+    explore = verbs.add_parser("x", help="what is in a directory of images: tasks, descriptors, mappings, pages, sockets")
+    explore.add_argument("directory", metavar="DIR")
+    explore.add_argument("what", choices=("ps", "fds", "mems", "rss", "sk"))
+    explore.set_defaults(run=_explore)
     return parser
 
 
@@ -84,4 +88,11 @@ def _info(args: argparse.Namespace) -> int:
     from engine.crit.info import info
 
     info(args.file)
+    return 0
+
+
+def _explore(args: argparse.Namespace) -> int:
+    from engine.crit.explore import explore
+
+    explore(args.directory, args.what)
     return 0

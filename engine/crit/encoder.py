@@ -10,7 +10,7 @@ from engine.crit.json_stream import Blob
 from engine.crit.payloads import ALIGNS, EXTRA, PADDING
 from engine.images import magic
 from engine.images.reader import payload_length
-from engine.images.runs import encode
+from engine.images.runs import PAGE, encode
 from engine.images.schema import message
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _run_of(entry: Entry) -> tuple[int, int, int] | None:
     vaddr, nr_pages, flags = entry["vaddr"], entry["nr_pages"], entry["flags"]
     if not type(vaddr) is type(nr_pages) is type(flags) is int or nr_pages != entry["compat_nr_pages"]:
         return None
-    is_usual = 0 <= vaddr < 1 << 63 and 0 < nr_pages < 1 << 28 and 0 <= flags < 0x80
+    is_usual = 0 <= vaddr < 1 << 63 and vaddr % PAGE == 0 and 0 < nr_pages < 1 << 28 and 0 <= flags < 0x80
     return (vaddr, nr_pages, flags) if is_usual else None
 
 

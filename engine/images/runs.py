@@ -37,8 +37,9 @@ _VARINT = rb"[\x80-\xff]{0,9}+[\x00-\x7f]"
 _SIZE = rb"[\x08-\x24]\0\0\0"
 _ENTRY = _SIZE + rb"\x08" + _VARINT + rb"\x10" + _VARINT + rb"\x20[\x00-\x7f]\x28" + _VARINT
 _ENTRIES = re.compile(rb"(?:" + _ENTRY + rb")*+")
-# As encode() writes them: no varint longer than it has to be, both counts the same. Up to 2^63 and 1 TiB.
-_ADDRESS = rb"(?:[\x80-\xff]{1,8}+[\x01-\x7f]|\0)"
+# As encode() writes them: addresses of whole pages, no varint longer than it has to be, both counts the same. Up to
+# 2^63 and 1 TiB.
+_ADDRESS = rb"(?:\x80(?:[\x80\xa0\xc0\xe0][\x80-\xff]{0,6}+[\x01-\x7f]|[\x20\x40\x60])|\0)"
 _COUNT = rb"([\x01-\x7f]|[\x80-\xff]{1,3}+[\x01-\x7f])"
 _OURS = _SIZE + rb"\x08" + _ADDRESS + rb"\x10" + _COUNT + rb"\x20[\x00-\x7f]\x28\1"
 _ENTRIES_OF_OURS = re.compile(rb"(?:" + _OURS + rb")*+")

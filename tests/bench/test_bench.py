@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.measure import BENCHMARKS, Row
+from bench.measure import BENCHMARKS
 from bench.report import as_json
+from bench.rows import Row
 
 if TYPE_CHECKING:
     from pathlib import Path

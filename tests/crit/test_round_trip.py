@@ -157,9 +157,10 @@ def test_page_maps_of_every_form(images: ImageDir, there_and_back: ThereAndBack,
             writer.put(entry(vaddr=4096, compat_nr_pages=2, in_parent=True))
             writer.put(entry(vaddr=4096, compat_nr_pages=7, nr_pages=8, flags=6))
             writer.put(entry(vaddr=4096, compat_nr_pages=(1 << 32) - 1, nr_pages=(1 << 32) - 1, flags=255))
+            writer.put(entry(vaddr=4097, compat_nr_pages=1, nr_pages=1, flags=4))
             writer.put_raw(bytes.fromhex("0880c000 1001 2004 2801"))
     found = json.loads(there_and_back(_only_file(images)))
-    assert len(found["entries"]) == 1 + 4 * 20_006
+    assert len(found["entries"]) == 1 + 4 * 20_007
 
 
 def test_memory_stays_bounded(images: ImageDir, tmp_path: Path) -> None:
