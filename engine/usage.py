@@ -12,7 +12,7 @@ _VERBS = """\
   {program} cpuinfo dump|check [options]     save the processor's features, or compare them
   {program} service [options]                do what clients ask for by RPC
   {program} swrk FD                          the same for the one client at a connected socket
-  {program} crit decode|encode|show|info …   look into images, see {program} crit --help
+  {program} crit VERB …                      look into images, see {program} crit --help
 """
 _MEANING_AT = 42
 _WIDTH = 100

@@ -51,10 +51,18 @@ def _parser(program: str) -> argparse.ArgumentParser:
     info = verbs.add_parser("info", help="the kind of an image, and its number of entries")
     info.add_argument("file", metavar="FILE")
     info.set_defaults(run=_info)
-    explore = verbs.add_parser("x", help="what is in a directory of images: tasks, descriptors, mappings, pages, sockets")
+    explore = verbs.add_parser("x", help="tasks, descriptors, mappings, pages or sockets of an image set")
     explore.add_argument("directory", metavar="DIR")
     explore.add_argument("what", choices=("ps", "fds", "mems", "rss", "sk"))
     explore.set_defaults(run=_explore)
+    diff = verbs.add_parser("diff", help="what differs between two image sets; status 1 if anything does")
+    diff.add_argument("first", metavar="DIR1")
+    diff.add_argument("second", metavar="DIR2")
+    diff.set_defaults(run=_diff)
+    verify = verbs.add_parser("verify", help="is a set of images whole, and could it be restored here?")
+    verify.add_argument("directory", metavar="DIR")
+    verify.add_argument("options", metavar="OPTION", nargs=argparse.REMAINDER, help="options that restore would have")
+    verify.set_defaults(run=_verify)
     return parser
 
 
@@ -96,3 +104,16 @@ def _explore(args: argparse.Namespace) -> int:
 
     explore(args.directory, args.what)
     return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from engine.crit.verify import verify
+
+    verify(args.directory, args.options)
+    return 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    from engine.crit.diff import diff
+
+    return 0 if diff(args.first, args.second) else 1

@@ -53,6 +53,12 @@ def printable(text: str) -> str:
     return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
+def _companion(file_id: int, images: ImageSet) -> str:
+    """The path of a fifo or terminal, which stands in an entry of its own."""
+    entry = images.files.get(file_id)
+    return _regular(entry.reg, images) if entry is not None and entry.HasField("reg") else ""
+
+
 def _regular(entry: Message, images: ImageSet) -> str:
     return get_text(entry.name) + (" (deleted)" if entry.id in images.deleted else "")
 
@@ -68,7 +74,7 @@ def _memfd(entry: Message, images: ImageSet) -> str:
 
 def _terminal(entry: Message, images: ImageSet) -> str:
     if entry.HasField("regf_id"):
-        return file_name(entry.regf_id, images)
+        return _companion(entry.regf_id, images)
     info = images.terminals.get(entry.tty_info_id)
     return f"terminal {info.pty.index}" if info is not None and info.HasField("pty") else "terminal"
 
@@ -81,9 +87,10 @@ def socket_name(entry: Message) -> str:
 
 def _unix(entry: Message, images: ImageSet) -> str:
     peer = images.sockets.get(entry.peer)
-    to = f" to {socket_name(peer) or entry.peer}" if peer is not None else " to nobody here" if entry.peer else ""
+    to = f" to {socket_name(peer) or images.label(peer.ino)}" if peer is not None else ""
+    to = to or (" to nobody here" if entry.peer else "")
     what = f"{VALUES['sk.type'].get(entry.type, entry.type)} {VALUES['sk.state'].get(entry.state, entry.state)}"
-    return f"{what} {socket_name(entry) or f'[{entry.ino}]'}{to}"
+    return f"{what} {socket_name(entry) or images.label(entry.ino)}{to}"
 
 
 def inet_address(words: Any, port: int) -> str:
@@ -106,8 +113,8 @@ def _inet(entry: Message, _: ImageSet) -> str:
 
 _DESCRIBE: dict[str, Callable[[Any, ImageSet], str]] = {
     "reg": _regular,
-    "pipe": lambda pipe, _: f"pipe[{pipe.pipe_id}] {_end(pipe.flags)}",
-    "fifo": lambda fifo, images: file_name(fifo.regf_id, images),
+    "pipe": lambda pipe, images: f"pipe{images.label(pipe.pipe_id)} {_end(pipe.flags)}",
+    "fifo": lambda fifo, images: _companion(fifo.regf_id, images),
     "efd": lambda efd, _: f"counter {efd.counter}",
     "epfd": lambda epfd, _: "watches " + (", ".join(str(tfd.tfd) for tfd in epfd.tfd) or "nothing"),
     "sgfd": lambda sgfd, _: f"signals {sgfd.sigmask:#x}",

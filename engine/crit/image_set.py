@@ -10,6 +10,7 @@ from engine.images.directory import ImageDir
 from engine.images.schema import enum
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Self
 
 Message = Any
@@ -79,12 +80,16 @@ class TaskImages:
 
 
 class ImageSet:
-    """One directory of images. Its `with` closes it."""
+    """One directory of images. Its `with` closes it.
+
+    label  how pipes and sockets without a name are called, by inode number
+    """
 
     def __init__(self, path: str) -> None:
         """CrError: there is no such directory. What is not in it is an error when it is asked for."""
         self.path = path
         self.images = ImageDir(path)
+        self.label: Callable[[int], str] = lambda inode: f"[{inode}]"
         self.type_names = {number: name for name, number in enum("fd_types").items()}
 
     def __enter__(self) -> Self:

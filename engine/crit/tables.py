@@ -46,3 +46,10 @@ def _draw(names: list[str], rows: Iterable[Row]) -> None:
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
     Console(file=sys.stdout, highlight=False).print(table)
+
+
+def say(*lines: str) -> None:
+    """Print lines around tables."""
+    with Output(None) as out:
+        for line in lines:
+            out.write(f"{line}\n".encode(errors="backslashreplace"))

@@ -1,0 +1,298 @@
+"""Images of real dumps: all of them come back byte for byte; tables, differences and what a restore would need."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.crit.diff import diff
+from engine.crit.explore import TABLES
+from engine.crit.identify import by_name
+from engine.crit.image_set import ImageSet
+from engine.errors import CrError
+from tests.crit.puppet import Puppet
+from tests.hostile.subject import RICH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CRIT = [sys.executable, "-m", "engine", "crit"]
+
+
+def crit(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*CRIT, *words], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The images of a tree that has a bit of everything, and is gone."""
+    place = tmp_path_factory.mktemp("rich")
+    (place / "subject").mkdir()
+    with Puppet(place / "subject", RICH) as subject:
+        return subject.dump(place / "images", "--link-remap", "--file-locks")
+
+
+def test_every_image_of_a_dump_comes_back(rich: str, there_and_back: Callable[[Path], str]) -> None:
+    names = sorted(set(os.listdir(rich)) - {"dump.log"})
+    assert len(names) > 25
+    for name in names:
+        assert by_name(name) is not None, name
+        there_and_back(Path(rich) / name)
+
+
+def _rows(directory: str, what: str) -> list[tuple[object, ...]]:
+    with ImageSet(directory) as images:
+        return list(TABLES[what][1](images))
+
+
+def test_tasks(rich: str) -> None:
+    rows = _rows(rich, "ps")
+    root = rows[0][0]
+    assert [row[1:2] + row[4:] for row in rows] == [
+        (0, 2, "running", "python"), (root, 1, "running", "  python"), (root, 1, "zombie", "  python")
+    ]  # fmt: skip
+    assert [row[3] for row in rows] == [root] * 3
+
+
+def test_descriptors(rich: str) -> None:
+    place = str(Path(rich).parent / "subject")
+    rows = _rows(rich, "fds")
+    root = rows[0][0]
+    found = {(kind, what) for pid, _, kind, what in rows if pid == root}
+    assert {
+        ("device", "/dev/null"), ("file", f"{place}/plain"), ("file", f"{place}/small (deleted)"),
+        ("fifo", f"{place}/fifo"), ("memfd", "memfd:memory"), ("eventfd", "counter 5"), ("pidfd", "a dead task"),
+        ("signalfd", "signals 0x200"), ("unix", "STREAM LISTEN listener"), ("directory", place), ("directory", "/"),
+    } <= found  # fmt: skip
+    assert ("cwd", "root", "exe") == tuple(number for pid, number, _, _ in rows if pid == root)[-3:]
+
+
+def test_mappings_and_pages(rich: str) -> None:
+    place = Path(rich).parent / "subject"
+    mappings, pages = _rows(rich, "mems"), _rows(rich, "rss")
+    root = mappings[0][0]
+    assert [row[2:] for row in mappings if row[0] == root and row[4] == f"{place}/plain"] == [
+        (prot, 8, f"{place}/plain") for prot in sorted(("rw-s", "rw-p"), reverse=mappings_shared_first(mappings, place))
+    ]
+    assert any(row[4] == "[heap]" for row in mappings)
+    [total] = [row[3] for row in pages if row[:2] == (root, "all")]
+    assert total == sum(int(str(row[3])) for row in pages if row[0] == root and row[1] != "all")
+    with ImageSet(rich) as images, images.images.reader("PAGES", 1) as reader:
+        assert total in (reader.size // 4096, *(_size(rich, number) // 4096 for number in (2, 3, 4)))
+
+
+def mappings_shared_first(rows: list[tuple[object, ...]], place: Path) -> bool:
+    """Which of the two mappings of one file has the lower address is up to the kernel."""
+    return next(row[2] for row in rows if row[4] == f"{place}/plain") == "rw-s"
+
+
+def _size(directory: str, pages_id: int) -> int:
+    path = f"{directory}/pages-{pages_id}.img"
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def test_sockets(rich: str) -> None:
+    found = {row[2:4] + row[5:7] for row in _rows(rich, "sk")}
+    assert {
+        ("STREAM", "LISTEN", 0, "listener"), ("DGRAM", "ESTABLISHED", 8, "-"), ("STREAM", "ESTABLISHED", 21, "-"),
+        ("DGRAM", "CLOSE", 0, "bound"),
+    } <= found  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_tables_are_text_in_a_pipe(rich: str, what: str) -> None:
+    result = crit("x", rich, what)
+    assert (result.returncode, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == [name.removeprefix(">") for name in TABLES[what][0].split()]
+    assert "\x1b" not in result.stdout
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_names_do_not_reach_a_terminal_as_they_are(rich: str, tmp_path: Path) -> None:
+    """A name in an image may have anything in it."""
+    evil = tmp_path / "evil"
+    shutil.copytree(rich, evil)
+    data = (evil / "files.img").read_bytes()
+    (evil / "files.img").write_bytes(data.replace(b"/subject/plain", b"/subject/\x1b[2Jx"))
+    for what in "fds", "mems", "rss":
+        result = crit("x", str(evil), what)
+        assert "\x1b" not in result.stdout
+        assert "\\x1b[2Jx" in result.stdout
+
+
+@pytest.mark.parametrize("what", TABLES)
+def test_sets_that_are_none(what: str, rich: str, tmp_path: Path) -> None:
+    for directory in tmp_path, tmp_path / "nothing":
+        result = crit("x", str(directory), what)
+        assert result.returncode == 1
+        assert re.fullmatch(r"Error \(\S+\): .*(missing|cannot be opened).*\n", result.stderr)
+
+
+# Differences
+
+
+@pytest.fixture
+def puppet(tmp_path: Path) -> Iterator[Puppet]:
+    (tmp_path / "puppet").mkdir()
+    with Puppet(tmp_path / "puppet") as puppet:
+        yield puppet
+
+
+@pytest.fixture
+def differences(puppet: Puppet, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[[str], list[str]]:
+    """What crit diff says of dumps before and after the puppet has done something."""
+
+    def run(text: str) -> list[str]:
+        first = puppet.dump(tmp_path / "first", "-R")
+        puppet.do(text)
+        second = puppet.dump(tmp_path / "second", "-R")
+        assert diff(first, first)
+        assert diff(second, second)
+        assert capfd.readouterr().out == ""
+        same = diff(first, second)
+        lines = capfd.readouterr().out.splitlines()
+        assert same == (not lines)
+        return [line.removeprefix(f"task {puppet.pid}: ") for line in lines]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("os.close(pipe[0])", r"fd \d+ \(pipe pipe\[\d+/\d+\] read\) is gone"),
+        ("os.dup(file)", r"fd \d+ \(file .*/file\) is new"),
+        ("os.lseek(file, 100, 0)", r"fd \d+ \(file .*/file\): pos was 0, is 100"),
+        ("os.write(pipe[1], b'more')", r"fd \d+ \(.* write\): had 6 bytes queued, has 10"),
+        ("pair[0].send(b'data')", r"fd \d+ \(unix STREAM .*\): had 0 bytes queued, has 4"),
+        ("os.set_inheritable(file, True)", r"fd \d+ \(file .*/file\): close-on-exec was 1, is 0"),
+        ("os.dup2(os.open('/dev/zero', 0), file)", r"fd \d+ was file .*/file, is device /dev/zero"),
+        ("os.umask(0o77)", r"its umask was 0022, is 0077"),
+        ("os.mkdir('d'); os.chdir('d'); os.chdir('..'); os.nice(3)", r"thread \d+: sched_nice was 0, is 3"),
+        ("libc = ctypes.CDLL(None); libc.setfsgid(7)", r"thread \d+: its credentials differ: fsgid was 0, is 7"),
+        ("signal.signal(signal.SIGUSR1, signal.SIG_IGN)", "the action of signal 10: sigaction was 0x0, is 0x1"),
+        ("open('/proc/self/comm', 'w').write('renamed')", "comm was .*, is renamed"),
+        ("threading.Thread(target=time.sleep, args=(999,), daemon=True).start()", r"thread \d+ is new"),
+        ("private[4096] = private[9 * 4096] = 0", r"\d+ pages differ: .*"),
+        ("shared[5000] = 9", r"memfd:/dev/zero: 1 pages (differ|are only in the second): .*"),
+        ("more = mmap.mmap(-1, 40960, mmap.MAP_PRIVATE)", r"mapping .* (is new|grew to .*)"),
+        ("private.resize(2 << 20)", r"mapping .* (moved to .*|grew to .*|is gone)"),
+        ("if os.fork() == 0: time.sleep(999)", r"task \d+ \(.*\) is new"),
+    ],
+)
+def test_a_difference(text: str, line: str, differences: Callable[[str], list[str]]) -> None:
+    found = differences(text)
+    assert any(re.fullmatch(line, each) for each in found), found
+
+
+def test_tasks_that_are_gone(puppet: Puppet, tmp_path: Path) -> None:
+    puppet.do("child = os.fork()\nif child == 0: time.sleep(999)")
+    first = puppet.dump(tmp_path / "first", "-R")
+    puppet.do("os.kill(child, 9); os.waitpid(child, 0)")
+    result = crit("diff", first, puppet.dump(tmp_path / "second", "-R"))
+    assert (result.returncode, result.stderr) == (1, "")
+    assert re.search(r"^task \d+ \(.*\) is gone$", result.stdout, re.MULTILINE)
+
+
+def test_nothing_differs(rich: str) -> None:
+    result = crit("diff", rich, rich)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_an_error_is_no_difference(rich: str, tmp_path: Path) -> None:
+    result = crit("diff", rich, str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"Error \(\S+\): .*pstree.img.* is missing.*\n", result.stderr)
+    with pytest.raises(CrError):
+        diff(str(tmp_path), rich)
+
+
+# What a restore would need
+
+
+def _snapshot(directory: Path) -> dict[str, tuple[int, int, int]]:
+    found = {}
+    for path in [directory, *directory.rglob("*")]:
+        status = path.lstat()
+        found[str(path)] = status.st_mtime_ns, status.st_ctime_ns, status.st_size
+    return found
+
+
+def test_a_set_that_can_be_restored(rich: str) -> None:
+    place = Path(rich).parent
+    before = _snapshot(place)
+    result = crit("verify", rich, "--link-remap", "--file-locks")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert _snapshot(place) == before
+    assert re.search(r"^\d+ images, \d+ bytes: 3 tasks with 3 threads, \d+ files\.$", result.stdout, re.MULTILINE)
+    assert re.search(r"^ *\d+  python, thread of \d+ +free$", result.stdout, re.MULTILINE)
+    assert re.search(rf"^ok +9000  - +{place}/subject/plain$", result.stdout, re.MULTILINE)
+    assert re.search(rf"^in images +11  - +{place}/subject/small$", result.stdout, re.MULTILINE)
+    assert re.search(r"^ok +\d+  [0-9a-f]{40} +/.*python", result.stdout, re.MULTILINE)
+    assert "\n  clone3_set_tid\n" in result.stdout
+
+
+def test_pids_in_use(puppet: Puppet, tmp_path: Path) -> None:
+    result = crit("verify", puppet.dump(tmp_path / "images", "-R"))
+    assert result.returncode == 1
+    assert f"): pid {puppet.pid} is in use (end the process that has it)\n" in result.stderr
+    assert re.search(rf"^ *{puppet.pid}  .* in use$", result.stdout, re.MULTILINE)
+
+
+def _core(images: Path) -> str:
+    return next(path.name for path in images.glob("core-*"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda images: os.unlink(images / _core(images)), r"core-\d+\.img \(CORE image\) is missing"),
+        (lambda images: os.unlink(images / "files.img"), r"files\.img \(FILES image\) is missing"),
+        (lambda images: os.unlink(images / "pages-1.img"), r"pages-1\.img \(PAGES image\) is missing"),
+        (lambda images: os.truncate(images / "pages-1.img", 0), r"pages-1\.img: it has 0 bytes, but .* puts"),
+        (
+            lambda images: os.truncate(images / "pages-1.img", os.path.getsize(images / "pages-1.img") + 4096),
+            r"pages-1\.img has \d+ bytes, .* puts \d+ there",
+        ),
+        (lambda images: os.truncate(images / "pipes-data.img", 15), r"pipes-data\.img: an entry claims"),
+        (
+            lambda images: shutil.copy(images / _core(images), images / "core-4194000.img"),
+            r"core-4194000\.img belongs to nothing in these images",
+        ),
+        (
+            lambda images: shutil.copy(images / "pages-1.img", images / "pages-77.img"),
+            r"pages-77\.img belongs to nothing in these images",
+        ),
+        (lambda images: os.unlink(images / "ghost-file-1.img"), r"ghost-file-1\.img \(GHOST_FILE image\) is missing"),
+        (lambda images: (images / "tty-info.img").write_bytes(b"nonsense"), r"tty-info\.img: its magic is 0x736e6f6e"),
+        (
+            lambda images: os.rename(images.parent / "subject/plain", images.parent / "subject/elsewhere"),
+            r"/subject/plain: No such file or directory",
+        ),
+    ],
+)
+def test_what_stands_against_a_restore(
+    damage: Callable[[Path], object], reason: str, rich: str, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    shutil.copytree(rich, images)
+    (tmp_path / "subject").symlink_to(Path(rich).parent / "subject")
+    try:
+        damage(images)
+        result = crit("verify", str(images), "--link-remap", "--file-locks")
+    finally:
+        elsewhere = tmp_path / "subject/elsewhere"
+        if elsewhere.exists():
+            elsewhere.rename(tmp_path / "subject/plain")
+    assert result.returncode == 1
+    assert re.search(reason, result.stderr), result.stderr
+    assert all(line.startswith("Error (") for line in result.stderr.splitlines())
+    assert "internal error" not in result.stderr
