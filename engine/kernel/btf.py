@@ -36,6 +36,8 @@ class Btf:
         self._strings = header + strings
         self._types = array("I", [0])
         self._structs: dict[int, int] = {}
+        self._offsets: dict[tuple[str, ...], int] = {}
+        self._sizes: dict[str, int] = {}
         self._index(header + types, header + types + types_size)
 
     def _index(self, start: int, end: int) -> None:
@@ -58,10 +60,18 @@ class Btf:
 
     def size(self, name: str) -> int:
         """Bytes of a structure."""
-        return int(_TYPE.unpack_from(self._data, self._struct(name))[2])
+        if name not in self._sizes:
+            self._sizes[name] = _TYPE.unpack_from(self._data, self._struct(name))[2]
+        return self._sizes[name]
 
     def offset(self, name: str, *path: str) -> int:
         """Where in a structure a member is, or a member of that member, and so on. Raises OSError if there is none."""
+        key = (name, *path)
+        if key not in self._offsets:
+            self._offsets[key] = self._find(name, path)
+        return self._offsets[key]
+
+    def _find(self, name: str, path: tuple[str, ...]) -> int:
         place, total = self._struct(name), 0
         for member in path:
             found = self._member(place, member)

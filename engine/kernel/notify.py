@@ -32,6 +32,16 @@ def inotify_add_watch(fd: int, name: str, mask: int, wd: int) -> None:
         raise OSError(0, f"inotify_add_watch gave watch descriptor {got} instead of {wd}")
 
 
+def inotify_set_mask(fd: int, name: str, mask: int) -> None:
+    """Have the watch on what a name leads to, which there is already, tell other events than so far."""
+    syscall(NR["inotify_add_watch"], fd, os.fsencode(name) + b"\0", mask)
+
+
+def inotify_rm_watch(fd: int, wd: int) -> None:
+    """Take a watch away. That it is gone is an event, IN_IGNORED."""
+    syscall(NR["inotify_rm_watch"], fd, wd)
+
+
 def set_next_wd(fd: int, wd: int) -> None:
     """The watch descriptor that the next new watch gets, unless it is taken."""
     fcntl.ioctl(fd, _INOTIFY_IOC_SETNEXTWD, wd)
@@ -53,12 +63,6 @@ def bytes_of_events(fd: int) -> int:
     """How much there is to read."""
     count: int = struct.unpack("=i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))[0]
     return count
-
-
-def drop_inotify_events(fd: int) -> None:
-    """Read what there is to read."""
-    while bytes_of_events(fd):
-        os.read(fd, _BUFFER_SIZE)
 
 
 def drop_fanotify_events(fd: int) -> None:

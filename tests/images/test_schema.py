@@ -87,7 +87,7 @@ def test_unknown_name() -> None:
 
 
 def test_names() -> None:
-    assert len(schema.names()) == 174 + 17, "top-level messages and enums"
+    assert len(schema.names()) == 174 + 19, "top-level messages and enums"
 
 
 def test_enum() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 from engine.errors import CrError, Refused
 from engine.kernel import notify
+from engine.kernel.kernel_memory import kernel_memory
 from engine.kernel.proc_fdinfo import fdinfo_fanotify, fdinfo_inotify, read_fdinfo
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ IN_EXCL_UNLINK, IN_ONESHOT = 0x04000000, 0x80000000
 FAN_OPEN, FAN_MODIFY, FAN_ONDIR, FAN_EVENT_ON_CHILD = 0x20, 0x02, 0x40000000, 0x08000000
 FAN_MARK_FILESYSTEM = 0x100
 _EVENT = struct.Struct("=iIII")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def look_into_the_kernel() -> None:
+    """What that takes stays open ever after."""
+    kernel_memory()
 
 
 @pytest.fixture
@@ -138,8 +146,31 @@ def test_deleted_file_that_nobody_has(cycle: Cycle, place: Path, inotify: int) -
 def test_waiting_events(cycle: Cycle, place: Path, inotify: int) -> None:
     notify.inotify_add_watch(inotify, str(place), IN_CREATE, 1)
     (place / "file").touch()
-    with pytest.raises(Refused, match="bytes of inotify events wait to be read"):
+    (message,) = cycle.dump(inotify)
+    assert [(event.wd, event.mask, event.name) for event in message.event] == [(1, IN_CREATE, b"file")]
+    (new,) = cycle.restore()
+    (place / "other").touch()
+    assert events(new) == [(1, IN_CREATE, "file"), (1, IN_CREATE, "other")]
+
+
+def test_waiting_events_that_cannot_be_seen(
+    cycle: Cycle, place: Path, inotify: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_bpf(_fd: int) -> NoReturn:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    notify.inotify_add_watch(inotify, str(place), IN_CREATE, 1)
+    (place / "file").touch()
+    monkeypatch.setattr("engine.objects.inotify.inotify_queue", no_bpf)
+    with pytest.raises(Refused, match="inotify events wait to be read, .* can't be seen .*not permitted"):
         cycle.dump(inotify)
+
+
+def test_waiting_event_that_cannot_be(cycle: Cycle, place: Path, inotify: int) -> None:
+    (message,) = cycle.dump(inotify)
+    cycle.dump_context.entries[0].ify.event.add(wd=1, mask=IN_CREATE, name=b"../x")
+    with pytest.raises(Refused, match="event 0x100 of watch 1 is no possible one"):
+        cycle.check()
 
 
 def test_file_system_without_handles(cycle: Cycle, inotify: int) -> None:

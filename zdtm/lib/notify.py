@@ -46,11 +46,17 @@ def waiting(fd: int) -> int:
 
 def events(fd: int) -> list[Event]:
     """All that wait."""
+    return [event for event, _ in with_cookies(fd)]
+
+
+def with_cookies(fd: int) -> list[tuple[Event, int]]:
+    """All that wait, with the number that the halves of a rename have in common."""
     found = []
     data = b""
     while data or waiting(fd):
         data = data or os.read(fd, 1 << 16)
-        wd, mask, _, length = _EVENT.unpack_from(data)
-        found.append(Event(wd, mask, os.fsdecode(data[_EVENT.size : _EVENT.size + length].rstrip(b"\0"))))
+        wd, mask, cookie, length = _EVENT.unpack_from(data)
+        name = os.fsdecode(data[_EVENT.size : _EVENT.size + length].rstrip(b"\0"))
+        found.append((Event(wd, mask, name), cookie))
         data = data[_EVENT.size + length :]
     return found
