@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("words", nargs="+")
     parser.add_argument("-t", type=int)
-    parser.add_argument("-D", type=Path, required=True)
+    parser.add_argument("-D", type=Path)
     parser.add_argument("-o")
     parser.add_argument("-v4", action="store_true")
     parser.add_argument("-d", action="store_true")
@@ -35,12 +36,32 @@ def main() -> int:
     parser.add_argument("--prev-images-dir")
     options = parser.parse_args()
     *faults, verb = options.words
+    if verb.isdigit():
+        return swrk(int(verb), faults[:-1])
     if f"{verb}-fails" in faults:
         (options.D / options.o).write_text("Error (fake.py:1): ordered to fail: pipe 7 is odd\n")
         return 1
     if verb == "pre-dump":
         return 0
     return dump(options, faults) if verb == "dump" else restore(options, faults)
+
+
+def swrk(fd: int, faults: list[str]) -> int:
+    """Serve one request as the commands would."""
+    from engine.images.schema import message
+
+    with socket.socket(fileno=fd) as connection:
+        request = message("criu_req").FromString(connection.recv(1 << 16))
+        opts = request.opts
+        options = argparse.Namespace(
+            t=opts.pid, D=Path(opts.images_dir), leave_running=False, action_script=None, pidfile=Path("swrk.pid")
+        )
+        status = dump(options, faults) if request.type == 1 else restore(options, faults)
+        answer = message("criu_resp")(type=request.type, success=status == 0)
+        if request.type == 2:
+            answer.restore.pid = int(options.pidfile.read_text())
+        connection.send(answer.SerializeToString())
+    return status
 
 
 def dump(options: argparse.Namespace, faults: list[str]) -> int:

@@ -28,7 +28,7 @@ from pathlib import Path
 from zdtm.harness.oracle.picture import KINDS
 
 FLAVOURS = ("h",)
-MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump")
+MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc")
 KEYS = (
     "states",
     "flavours",

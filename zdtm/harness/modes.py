@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zdtm.harness.rpc_run import RpcRun
 from zdtm.harness.run import Bad, Item, NothingToSabotage, Run
 from zdtm.harness.sandbox import Result
 
@@ -78,12 +79,16 @@ MODES: dict[str, Callable[[Run], None]] = {
     "iters": iters,
     "snapshot": snapshot,
     "pre-dump": pre_dump,
+    "rpc": cli,
+    "pre-dump-rpc": pre_dump,
 }
+RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun}
+"""How modes run that don't use the command line."""
 
 
 def run_mode(item: Item, mode: str) -> Result:
     """Run one item in its sandbox and judge it."""
-    run = Run(item)
+    run = RUNS.get(mode, Run)(item)
     steps = refused if mode == "cli" and item.program.refusal is not None else MODES[mode]
     try:
         steps(run)
