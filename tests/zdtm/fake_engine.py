@@ -56,7 +56,9 @@ def swrk(fd: int, faults: list[str]) -> int:
         options = argparse.Namespace(
             t=opts.pid, D=Path(opts.images_dir), leave_running=False, action_script=None, pidfile=Path("swrk.pid")
         )
-        status = dump(options, faults) if request.type == 1 else restore(options, faults)
+        status = 0
+        if request.type in (1, 2):
+            status = dump(options, faults) if request.type == 1 else restore(options, faults)
         answer = message("criu_resp")(type=request.type, success=status == 0)
         if request.type == 2:
             answer.restore.pid = int(options.pidfile.read_text())

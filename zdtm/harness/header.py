@@ -75,9 +75,10 @@ class Program:
 
     @property
     def modes(self) -> list[str]:
-        """A refused dump leaves nothing to restore, so one dump (cli) says it all."""
+        """A refused dump leaves nothing to restore, so one dump (cli) says it all. What makes no sense in a mode makes
+        none by requests either."""
         possible = ("nocr", "cli") if self.refusal is not None else MODES
-        return [mode for mode in possible if mode not in self.without_modes]
+        return [mode for mode in possible if not {mode, mode.removesuffix("-rpc")} & set(self.without_modes)]
 
     @property
     def in_transition(self) -> bool:
