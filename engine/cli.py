@@ -23,6 +23,7 @@ _DEPRECATED = 255
 _VERBS = {
     "check": "engine.check",
     "cpuinfo": "engine.cpuinfo",
+    "dedup": "engine.dedup",
     "dump": "engine.dump",
     "pre-dump": "engine.pre_dump",
     "restore": "engine.restore",

@@ -87,6 +87,8 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                     commit()
                     _end(tree, opts)
         images.settle()
+        if opts.auto_dedup and not status:
+            _dedup(images)
         stats.write(opts)
         undo.pop_all()
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
@@ -103,6 +105,16 @@ def _incremental(images: ImageDir, opts: Options) -> Iterator[tuple[Parent | Non
 
     with watch.parent_of(images, opts) as parent, watch.best(parent) as way:
         yield parent, way
+
+
+def _dedup(images: ImageDir) -> None:
+    """The dump is complete, whatever comes of this."""
+    from engine.dedup import punch_parents
+
+    try:
+        punch_parents(images)
+    except CrError as error:
+        log.warn(error.message)
 
 
 def load_ahead() -> None:

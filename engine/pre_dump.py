@@ -32,7 +32,7 @@ def run(opts: Options, runner: Runner = worker.run) -> int:
 
 
 def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
-    from engine import dump_memory, inventory
+    from engine import dedup, dump_memory, inventory
     from engine.dump_context import DumpContext
     from engine.dump_tree import load_ahead
     from engine.images.directory import ImageDir
@@ -63,6 +63,8 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
             images.discard()
             way.undo()
             raise
+        if opts.auto_dedup:
+            dedup.punch_parents(images)
         stats.write(opts)
     log.info("Pre-dumping finished successfully")
     return 0

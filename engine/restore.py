@@ -73,6 +73,8 @@ def _restore(opts: Options, commit: Callable[[], None]) -> int:
         restore.destroy()
         raise
     restore.release(commit)
+    if opts.auto_dedup:
+        restore.give_up_images()
     log.info("Restore finished successfully. Tasks resumed.")
     return restore.conclude()
 
@@ -294,6 +296,16 @@ class Restore:
             with contextlib.suppress(OSError):
                 signals.stop_again(task)
         self.scripts.run("post-resume", init_pid=self.root.pid)
+
+    def give_up_images(self) -> None:
+        """Nobody is going to need their pages again (--auto-dedup)."""
+        from engine.dedup import punch_restored
+
+        try:
+            with ImageDir(self.opts.images_dir_fd) as images:
+                punch_restored(images)
+        except CrError as error:
+            log.warn(error.message)
 
     def destroy(self) -> None:
         """The restore has failed: nothing of the tree may stay. A leader's death is only reported after those of its

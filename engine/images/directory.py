@@ -76,6 +76,13 @@ class ImageDir:
             return False
         return stat.S_ISREG(status.st_mode)
 
+    def ids(self, kind: str) -> list[int]:
+        """The numbers of the files there are of a kind that has one number in its name, ascending."""
+        prefix, _, suffix = KINDS[kind].pattern.partition("%u")
+        numbers = [name[len(prefix) : -len(suffix)] for name in os.listdir(self.fd) if name.endswith(suffix)]
+        names = [int(number) for number in numbers if number.isdecimal() and number.isascii() and len(number) < 11]
+        return sorted(number for number in names if self.exists(kind, number))
+
     def remove(self, kind: str, *ids: int | str) -> None:
         """Delete the file if there is one."""
         try:

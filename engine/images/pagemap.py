@@ -137,6 +137,13 @@ class PageReader:
         """
         return _joined(self._resolve(0, start, end))
 
+    def all_stored(self, start: int = 0, end: int = 1 << 64) -> Iterator[Segment]:
+        """As segments(), but all that any images of the chain have, needed or not."""
+        for level in self._levels:
+            for vaddr, nr_pages, flags, offset in level.overlapping(start, end):
+                if flags & PRESENT:
+                    yield vaddr, nr_pages, level.fd, offset
+
     def _open_chain(self, images: ImageDir, id: int, kind: str) -> None:
         """Read the page map and, as long as there are PARENT runs, that of the next parent."""
         parents: list[ImageDir] = []

@@ -67,7 +67,6 @@ def test_deprecated_commands(command: str) -> None:
     assert "deprecated" in result.stderr
 
 
-@pytest.mark.parametrize("words", [["lazy-pages"], ["page-server"], ["dedup"]])
 def test_verbs_that_are_missing_say_so(words: list[str]) -> None:
     result = run(*words)
     assert result.returncode == 1

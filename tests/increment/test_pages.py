@@ -3,11 +3,7 @@ memory in between."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -17,12 +13,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.images.directory import ImageDir
-from engine.images.pagemap import PageReader
 from engine.kernel.features import memory
 from engine.task import watch
 from tests.harm.subject import wait_until
 from tests.hostile import ward
 from tests.increment import churn
+from tests.increment.subject import Subject, attempt, content, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,69 +34,17 @@ _ROUNDS = st.lists(st.lists(_COMMAND, max_size=6), min_size=1, max_size=4)
 _WAYS = [watch.WriteProtection, watch.SoftDirty, watch.Comparison]
 
 
-class _Subject:
-    """churn.py without restartable sequences: the kernel writes the number of the processor there between two dumps."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", churn.__file__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
-            env={**os.environ, "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
-        )  # fmt: skip
-        assert self._answer() == "ready\n"
-
-    def do(self, command: str) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        assert self._answer() == "done\n", command
-
-    def _answer(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
-
-    def pids(self) -> list[int]:
-        pid = self.process.pid
-        return [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
-
-    def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.communicate()
-
-
-def _try(verb: str, subject: _Subject, images: Path, *options: str) -> ward.Outcome:
-    images.mkdir(exist_ok=True)
-    words = [verb, "-t", str(subject.process.pid), "-D", str(images), *options]
-    return ward.command(*words, "-v3", watched=False)
-
-
-def _run(verb: str, subject: _Subject, images: Path, *options: str) -> None:
-    outcome = _try(verb, subject, images, *options)
-    assert outcome.status == 0, outcome.log
-
-
-def _content(images: Path, pid: int) -> dict[int, bytes]:
-    """address: page."""
-    found = {}
-    with ImageDir(str(images)) as directory, PageReader(directory, pid) as reader:
-        for vaddr, nr_pages, fd, offset in reader.segments():
-            for number in range(nr_pages):
-                found[vaddr + number * 4096] = os.pread(fd, 4096, offset + number * 4096)
-    return found
-
-
-def _check(subject: _Subject, images: Path) -> None:
+def _check(subject: Subject, images: Path) -> None:
     """The images are those of a plain dump made now."""
     plain = images.parent / "plain"
-    _run("dump", subject, plain, "-R")
+    run("dump", subject, plain, "-R")
     for pid in subject.pids():
-        assert _content(images, pid) == _content(plain, pid)
+        assert content(images, pid) == content(plain, pid)
 
 
 @pytest.fixture
-def subject() -> Iterator[_Subject]:
-    running = _Subject()
+def subject() -> Iterator[Subject]:
+    running = Subject()
     yield running
     running.end()
 
@@ -123,65 +67,65 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type
 @example([["drop 3"], ["write 3 0"], ["move 4 5", "move 5 4"], ["grow", "child"]])
 @given(_ROUNDS)
 def test_no_page_is_stale(way: type, rounds: list[list[str]]) -> None:
-    subject = _Subject()
+    subject = Subject()
     try:
         with TemporaryDirectory() as name:
             place = Path(name)
-            _run("pre-dump", subject, place / "0")
+            run("pre-dump", subject, place / "0")
             for number, commands in enumerate(rounds, 1):
                 for command in commands:
                     subject.do(command)
                 verb = "dump" if number == len(rounds) else "pre-dump"
                 options = ["-R", "--track-mem"] if verb == "dump" else []
-                _run(verb, subject, place / str(number), "--prev-images-dir", f"../{number - 1}", *options)
+                run(verb, subject, place / str(number), "--prev-images-dir", f"../{number - 1}", *options)
             _check(subject, place / str(len(rounds)))
     finally:
         subject.end()
 
 
 @pytest.mark.usefixtures("way")
-def test_two_children_of_one_parent(subject: _Subject, tmp_path: Path) -> None:
+def test_two_children_of_one_parent(subject: Subject, tmp_path: Path) -> None:
     """The second one can't count on what was watched since the first."""
-    _run("pre-dump", subject, tmp_path / "0")
+    run("pre-dump", subject, tmp_path / "0")
     subject.do("write 1 70")
-    _run("pre-dump", subject, tmp_path / "1", "--prev-images-dir", "../0")
+    run("pre-dump", subject, tmp_path / "1", "--prev-images-dir", "../0")
     subject.do("write 2 80")
-    _run("pre-dump", subject, tmp_path / "other", "--prev-images-dir", "../0")
+    run("pre-dump", subject, tmp_path / "other", "--prev-images-dir", "../0")
     _check(subject, tmp_path / "other")
 
 
 @pytest.mark.usefixtures("way")
-def test_a_round_that_failed(subject: _Subject, tmp_path: Path) -> None:
+def test_a_round_that_failed(subject: Subject, tmp_path: Path) -> None:
     """What it watched is forgotten."""
-    _run("pre-dump", subject, tmp_path / "0")
+    run("pre-dump", subject, tmp_path / "0")
     subject.do("write 1 70")
     (tmp_path / "1").mkdir()
     (tmp_path / "1/inventory.img").mkdir()
-    assert _try("pre-dump", subject, tmp_path / "1", "--prev-images-dir", "../0").status == 1
+    assert attempt("pre-dump", subject, tmp_path / "1", "--prev-images-dir", "../0").status == 1
     subject.do("write 2 80")
-    _run("pre-dump", subject, tmp_path / "2", "--prev-images-dir", "../0")
+    run("pre-dump", subject, tmp_path / "2", "--prev-images-dir", "../0")
     _check(subject, tmp_path / "2")
 
 
-def test_missing_parent(subject: _Subject, tmp_path: Path) -> None:
-    outcome = _try("dump", subject, tmp_path / "0", "-R", "--prev-images-dir", "../nothing")
+def test_missing_parent(subject: Subject, tmp_path: Path) -> None:
+    outcome = attempt("dump", subject, tmp_path / "0", "-R", "--prev-images-dir", "../nothing")
     assert outcome.status == 1
     assert "images directory ../nothing cannot be opened: No such file or directory" in outcome.log
     assert os.listdir(tmp_path / "0") == []
 
 
-def test_a_pre_dump_is_no_dump(subject: _Subject, tmp_path: Path) -> None:
-    _run("pre-dump", subject, tmp_path / "0")
+def test_a_pre_dump_is_no_dump(subject: Subject, tmp_path: Path) -> None:
+    run("pre-dump", subject, tmp_path / "0")
     outcome = ward.command("restore", "-D", str(tmp_path / "0"), "-v2", watched=False)
     assert outcome.status == 1
     assert "are of a pre-dump" in outcome.log
 
 
-def test_nothing_stays(subject: _Subject, tmp_path: Path) -> None:
+def test_nothing_stays(subject: Subject, tmp_path: Path) -> None:
     """The tasks have no descriptor more, and the holder ends with them."""
     pid = subject.process.pid
     before = sorted(os.listdir(f"/proc/{pid}/fd"))
-    _run("pre-dump", subject, tmp_path / "0")
+    run("pre-dump", subject, tmp_path / "0")
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == before
     with ImageDir(str(tmp_path / "0")) as images:
         inventory = images.read_one("INVENTORY")
