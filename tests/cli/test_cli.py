@@ -67,6 +67,7 @@ def test_deprecated_commands(command: str) -> None:
     assert "deprecated" in result.stderr
 
 
+@pytest.mark.parametrize("words", [["lazy-pages"], ["page-server"]])
 def test_verbs_that_are_missing_say_so(words: list[str]) -> None:
     result = run(*words)
     assert result.returncode == 1
