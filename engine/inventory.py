@@ -33,6 +33,8 @@ def write(ctx: DumpContext, pre_dump_mode: int | None = None) -> None:
         inventory.pre_dump_mode = pre_dump_mode
     if ctx.opts.tcp_close:
         inventory.tcp_close = True
+    if ctx.opts.allow_uprobes:
+        inventory.allow_uprobes = True
     ctx.images.write("INVENTORY", inventory)
 
 

@@ -89,6 +89,8 @@ def _check_inventory(inventory: Message, ctx: RestoreContext) -> None:
         raise CrError("these images are of a pre-dump; a dump that builds on them can be restored")
     if inventory.tcp_close and not ctx.opts.tcp_close:
         ctx.problems.add("the dump dropped TCP connections", remedy="use --tcp-close")
+    if inventory.allow_uprobes and not ctx.opts.allow_uprobes:
+        ctx.problems.add("the dump left out what uprobes had done to tasks", remedy="use --allow-uprobes")
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
         for reason in cpuinfo.check_cpu(ctx.images, ctx.opts.cpu_cap):
             ctx.problems.add(reason)

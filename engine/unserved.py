@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # attribute: what it would ask for
 UNSERVED = {
-    "allow_uprobes": "mappings left by uprobes",
     "cgroup_dump_controller": "control group properties",
     "cgroup_props": "control group properties",
     "cgroup_props_file": "control group properties",

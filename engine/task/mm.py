@@ -13,7 +13,7 @@ from engine.kernel.pagemap import guard_regions
 from engine.kernel.proc_maps import read_smaps
 from engine.kernel.procfs import read_auxv
 from engine.tape import arch as architectures
-from engine.task import aio
+from engine.task import aio, uprobes
 from engine.task import vma as vmas
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def collect(ctx: DumpContext, task: Task) -> Message:
     for name in ("arg_start", "arg_end", "env_start", "env_end"):
         setattr(mm, f"mm_{name}", getattr(stat, name))
     mm.mm_saved_auxv.extend(read_auxv(task.proc))
-    task.vmas = read_smaps(task.proc)
+    task.vmas = uprobes.leave_out(ctx, task, read_smaps(task.proc))
     for vma in task.vmas:
         vmas.describe(ctx, task, vma, mm.vmas.add())
     _collect_guards(task, mm)

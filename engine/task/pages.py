@@ -15,6 +15,7 @@ from engine.errors import CrError
 from engine.kernel.pagemap import private_pages
 from engine.kernel.procfs import RLIM_INFINITY
 from engine.tape.tape import Tape
+from engine.task import uprobes
 from engine.task import vma as vmas
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def runs_to_store(task: Task, mm: Message) -> list[Run]:
     """The pages to store, ascending, split where the mapping or its flags change. vDSO and aio rings: all of them."""
     runs: list[Run] = []
     offset = 0
-    present = iter(private_pages(task.proc))
+    present = uprobes.own_pages(task, private_pages(task.proc))
     start, end = next(present, (0, 0))
     for entry in mm.vmas:
         if not vmas.has_pages(entry):

@@ -56,6 +56,7 @@ class Task:
     threads        those that live, leader first
     dead_leader    the leader that has exited before the others, never traced; None for a leader that lives
     stat           /proc/PID/stat as it is when all threads stand
+    may_be_probed  whether breakpoints in its text are to be taken for uprobes (--allow-uprobes)
     """
 
     def __init__(self, pid: int, parent: Task | None) -> None:
@@ -71,6 +72,7 @@ class Task:
         self.stop_signo = 0
         self.stat: Stat
         self.vmas: list[Vma] = []
+        self.may_be_probed = False
         self.visit: Visit | None = None
         self._pidfd = -1
         self._memory: Memory | None = None

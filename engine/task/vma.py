@@ -105,9 +105,6 @@ def _classify(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
     if vma.name == "[vsyscall]":
         entry.status = VSYSCALL | ANON_PRIVATE
         entry.flags |= MAP_ANONYMOUS
-    elif vma.name == "[uprobes]":
-        entry.status = REGULAR | ANON_PRIVATE
-        ctx.problems.add(f"{where}: uprobes are set on the task", task.pid, "remove them, or see --allow-uprobes")
     elif not (vma.dev or vma.ino):
         entry.status = REGULAR | ANON_PRIVATE | _SPECIAL.get(vma.name, 0)
         entry.flags |= MAP_ANONYMOUS

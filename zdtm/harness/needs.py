@@ -184,6 +184,7 @@ FEATURES: dict[str, Callable[[], bool]] = {
     "timens": _exists("/proc/self/ns/time"),
     "timerfd": _timerfd,
     "tun": _exists("/dev/net/tun"),
+    "uprobes": _exists("/sys/bus/event_source/devices/uprobe/type"),
     "userfaultfd": _exists("/dev/userfaultfd"),
 }
 

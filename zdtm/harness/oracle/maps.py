@@ -12,8 +12,10 @@ from zdtm.harness.oracle.names import Names, opener
 
 HEAD = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+)\s*(.*)$")
 
-KERNEL_OWNED = ("[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]", "[uprobes]")
+KERNEL_OWNED = ("[vvar]", "[vvar_vclock]", "[vdso]", "[vsyscall]")
 """Contents come from the kernel, and so do address and size of some."""
+TRACERS_OWN = ("[uprobes]", "[uprobes-trampoline]")
+"""There or not as a tracer of the system likes."""
 NO_CONTENT = {"io", "pf", "dp"}
 """VmFlags of mappings of devices, and of droppable memory, which the kernel may empty at any time"""
 NOT_COMPARED = {"sd", "nr"}
@@ -71,7 +73,7 @@ def _read(pid: int, names: Names) -> Iterator[Vma]:
     for line in Path(f"/proc/{pid}/smaps").read_text(errors="backslashreplace").splitlines():
         if line[0] in "0123456789abcdef" and (match := HEAD.match(line)):
             head = match
-        elif line.startswith("VmFlags:") and head:
+        elif line.startswith("VmFlags:") and head and head[7] not in TRACERS_OWN:
             yield _vma(pid, head, frozenset(line.split()[1:]), names, files)
 
 
