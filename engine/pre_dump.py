@@ -36,6 +36,7 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
     from engine.dump_context import DumpContext
     from engine.dump_tree import load_ahead
     from engine.images.directory import ImageDir
+    from engine.objects import irmap
     from engine.stats import DumpStats
     from engine.task import mm, watch
     from engine.task.seize import FrozenTree
@@ -52,12 +53,15 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
                 living = [task for task in ctx.tasks if task.state != DEAD]
                 mms: dict[int, Message] = {task.pid: mm.collect(ctx, task) for task in living}
                 ctx.problems.raise_if_any("pre-dump")
+                watched = irmap.watched_inodes(living) if opts.force_irmap else []
                 copies = dump_memory.watch(ctx, living, mms)
         try:
             images.renew(opts.prev_images_dir)
             for copy in copies:
                 copy.write(ctx)
                 copy.close()
+            if opts.force_irmap:
+                irmap.write_cache(watched, ctx)
             inventory.write(ctx, _MODES[opts.pre_dump_mode])
         except BaseException:
             images.discard()

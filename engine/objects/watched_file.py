@@ -1,6 +1,7 @@
 """Files that inotify and fanotify watch. They need not be open anywhere, and the kernel names them by handles only.
 
-The image gets the handle and the path that it leads to now. A restore takes the path as long as it leads to the file of
+The image gets the handle and the path that it leads to now; some file systems give handles that lead nowhere, and then
+the path has to be looked for (irmap.py). A restore takes the path as long as it leads to the file of
 the same inode number, else the handle, else whatever has the path: the images may have come from another machine. A
 deleted file comes back as a ghost, which is found by the device and inode number that it had.
 """
@@ -16,6 +17,7 @@ from engine.images.text import get_text, set_text
 from engine.kernel.file_handles import MAX_HANDLE_SIZE, open_handle
 from engine.kernel.proc_fdinfo import FileHandle, decode_sdev
 from engine.kernel.proc_mountinfo import Mount, read_mountinfo
+from engine.objects.irmap import InodeMap
 from engine.objects.paths import DELETED, open_name
 from engine.objects.restored_remap import RestoredRemaps
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 Message = Any
 
 _WORDS = struct.Struct("<16Q")
+_NO_HANDLE = FileHandle(0, b"")
 
 
 class WatchedFile(NamedTuple):
@@ -62,20 +65,24 @@ def find(file: OpenFile, ino: int, sdev: int, handle: FileHandle | None, ctx: Du
     """What a mark is on. None when a restore could not find it; that is added to the problems."""
     device = decode_sdev(sdev)
     what = f"{file}: watches inode {ino} of device {os.major(device)}:{os.minor(device)}"
-    if handle is None:
-        why = "whose file system does not give handles of its files"
-        ctx.problems.add(f"{what}, {why}", file.task.pid, "remove the watch")
-        return None
+    path, deleted = None, False
+    why = "its file system does not give handles of its files"
     try:
-        path, deleted = _path_of(ctx.part(Mounts).open(device), handle)
+        if handle is not None:
+            path, deleted = _path_of(ctx.part(Mounts).open(device), handle)
     except OSError as error:
-        ctx.problems.add(f"{what}, which can't be found: {error.strerror}", file.task.pid, "remove the watch")
-        return None
+        why = str(error.strerror)
+    if not deleted and (path is None or ctx.opts.force_irmap):
+        path = ctx.part(InodeMap).find((device, ino))
+        if path is None:
+            remedy = "name the directory it is in by --irmap-scan-path, or remove the watch"
+            ctx.problems.add(f"{what}, which can't be found: {why}", file.task.pid, remedy)
+            return None
     if deleted and not any((held.stat.st_dev, held.stat.st_ino) == (device, ino) for held in ctx.files):
         why = "which is deleted and not open in any task of the tree"
         ctx.problems.add(f"{what}, {path}, {why}", file.task.pid, "remove the watch")
         return None
-    return WatchedFile(ino, sdev, handle, None if deleted else path)
+    return WatchedFile(ino, sdev, handle or _NO_HANDLE, None if deleted else path)
 
 
 def _path_of(mount: int, handle: FileHandle) -> tuple[str, bool]:

@@ -6,6 +6,7 @@
     flavours: h                                where it runs: h is the host
     options: --link-remap                      more engine options, for dump and restore
     dump-options: ...   restore-options: ...   the same for one of them
+    pre-dump-options: ...                      more engine options for pre-dumps
     needs: root, feature seccomp_filters       without these it is skipped (see needs.py)
     expect: refuse <regex>                     the dump must fail, with a message that matches
     modes: not iters: reason                   a mode that makes no sense for this state
@@ -35,6 +36,7 @@ KEYS = (
     "options",
     "dump-options",
     "restore-options",
+    "pre-dump-options",
     "needs",
     "expect",
     "modes",
@@ -60,6 +62,7 @@ class Program:
     flavours: tuple[str, ...] = FLAVOURS
     dump_options: tuple[str, ...] = ()
     restore_options: tuple[str, ...] = ()
+    pre_dump_options: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     refusal: str | None = None
     """Regex that the message of the refused dump must match; None: the dump must work."""
@@ -116,6 +119,7 @@ def read(path: Path) -> Program:
         flavours=flavours,
         dump_options=words("options") + words("dump-options"),
         restore_options=words("options") + words("restore-options"),
+        pre_dump_options=words("pre-dump-options"),
         needs=items("needs"),
         refusal=_refusal(values.get("expect", []), path),
         without_modes=without_modes,

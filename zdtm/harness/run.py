@@ -133,7 +133,8 @@ class Run:
         """Write the memory of the running tree into image directory `number`, as an increment of the one before."""
         images = self._images(number)
         images.mkdir()
-        self._engine("pre-dump", images, ["-t", str(self.root), *self._increment(number)])
+        options = ["-t", str(self.root), *self.program.pre_dump_options, *self._increment(number)]
+        self._engine("pre-dump", images, options)
 
     def _increment(self, number: int) -> list[str]:
         return ["--track-mem", *([f"--prev-images-dir=../{number - 1}"] if number > 1 else [])]
