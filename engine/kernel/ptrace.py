@@ -109,6 +109,13 @@ class Tracee:
             except InterruptedError:
                 continue
 
+    def wait_for_stop(self) -> Status:
+        """Wait for the stop that interrupt() asked for, or for the thread's death. A signal that comes first is
+        delivered as without us."""
+        while not (status := self.wait()).dead and status.event != EVENT_STOP:
+            self.cont(status.signal if status.is_signal else 0)
+        return status
+
     def poll(self) -> Status | None:
         """The next status, or None when nothing happened."""
         pid, status = os.waitpid(self.tid, _WALL | os.WNOHANG)

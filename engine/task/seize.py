@@ -17,6 +17,7 @@ from engine.errors import CrError, Refused
 from engine.kernel import ptrace
 from engine.kernel.proc_stat import read_stat
 from engine.kernel.procfs import children, list_tids
+from engine.tape.restart import show_restart
 from engine.task.tree import DEAD, STOPPED, Task, Thread
 
 if TYPE_CHECKING:
@@ -194,16 +195,14 @@ class FrozenTree:
         return f"task {task.pid}: thread {tid} can't be traced: permission denied (is CAP_SYS_PTRACE there?)"
 
     def _await_stop(self, thread: Thread) -> None:
-        """Wait for the stop that interrupt() asked for. A signal that comes first is delivered as without us."""
-        while True:
-            status = thread.tracee.wait()
-            if status.dead:
-                del self._threads[thread.tid]
-                return
-            if status.event == ptrace.EVENT_STOP:
-                thread.stop_signo = status.signal if status.is_group_stop else 0
-                return
-            thread.tracee.cont(status.signal if status.is_signal else 0)
+        """Wait for the stop that interrupt() asked for, in which the thread's registers tell what it was about."""
+        status = thread.tracee.wait_for_stop()
+        if not status.dead and not status.is_group_stop:
+            status = show_restart(thread.tracee) or status
+        if status.dead:
+            del self._threads[thread.tid]
+        else:
+            thread.stop_signo = status.signal if status.is_group_stop else 0
 
     def release(self) -> None:
         """Let every thread go on. Those in a group-stop stay stopped: detaching reinstates it (kernel/ptrace.c,

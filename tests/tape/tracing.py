@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 from engine.kernel import ptrace
 from engine.kernel.memory import Memory
 from engine.tape.cave import find_cave
+from engine.tape.restart import show_restart
 from engine.tape.visit import SCRATCH_SIZE, Visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-SECONDS = 10 * float(os.environ.get("ZDTM_TIMEOUT_SCALE", "1"))
+SCALE = float(os.environ.get("ZDTM_TIMEOUT_SCALE", "1"))
+"""How much slower this machine is than it may be, emulated ones above all."""
+SECONDS = 10 * SCALE
 _OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
 _LOWEST = 0x10000
 
@@ -32,8 +35,8 @@ def seize(tid: int) -> ptrace.Tracee:
     """A thread, seized and stopped as the engine does it."""
     tracee = ptrace.Tracee.seize(tid, _OPTIONS)
     tracee.interrupt()
-    while (status := tracee.wait()).event != ptrace.EVENT_STOP:
-        tracee.cont(status.signal if status.is_signal else 0)
+    tracee.wait_for_stop()
+    show_restart(tracee)
     return tracee
 
 

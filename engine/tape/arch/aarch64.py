@@ -9,6 +9,8 @@ from engine.kernel import pagemap_scan
 NAME = "aarch64"
 ELF_MACHINE = 183
 HOME_NEEDS_FLOATING = True
+HIDES_RESTARTS = True
+SYSCALL_INSTRUCTION = bytes.fromhex("010000d4")  # svc #0
 
 _ORDER = (*(f"x{n}" for n in range(31)), "sp", "pc", "pstate")
 _FORMAT = struct.Struct("34Q")
@@ -33,6 +35,10 @@ _USER_FPSIMD = struct.Struct("<512sII8x")
 _ALIGN_RESERVED = 8
 _END = bytes(16)
 HOME_TABLE_SIZE = 16 + _FRAME_BEFORE_REGISTERS.size + _FORMAT.size + _ALIGN_RESERVED + _FPSIMD_SIZE + len(_END)
+
+_NR_FUTEX, _NR_NANOSLEEP, _NR_CLOCK_NANOSLEEP, _NR_RESTART_SYSCALL = 98, 101, 115, 128
+_RESTARTED_BY_BLOCK = (_NR_FUTEX, _NR_NANOSLEEP, _NR_CLOCK_NANOSLEEP)
+_EINTR = 4
 
 _BTYPE = 3 << 10
 _MAX = (1 << 64) - 1
@@ -63,15 +69,23 @@ def for_image(registers: Registers) -> Registers:
     """Registers as they go into an image.
 
     An interrupted system call is undone by the kernel itself before a tracer sees the stop: pc is at the svc again and
-    x0 is its old argument (arch/arm64/kernel/signal.c, do_signal).
+    x0 is its old argument (arch/arm64/kernel/signal.c, do_signal). One with a restart block, which can't be carried
+    over, has become restart_syscall (tape/restart.py) and ends with EINTR, as it does after a signal.
     """
-    return registers
+    if registers["x8"] != _NR_RESTART_SYSCALL:
+        return registers
+    return dict(registers, x0=-_EINTR & _MAX, pc=registers["pc"] + len(SYSCALL_INSTRUCTION))
 
 
 def for_home(registers: Registers) -> Registers:
-    """Registers with which user code itself goes on where a stop was. A call with a restart block starts anew: that
-    the kernel would have used the block can't be seen from outside."""
+    """Registers with which user code itself goes on where a stop was, in the same kernel task: its restart block is
+    still there."""
     return registers
+
+
+def may_hide_restart(registers: Registers) -> bool:
+    """Whether a thread that stands at a system call may have been in it, and the kernel have kept a restart block."""
+    return registers["x8"] in _RESTARTED_BY_BLOCK
 
 
 def instruction_pointer(registers: Registers) -> int:

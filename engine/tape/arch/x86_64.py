@@ -7,6 +7,7 @@ import struct
 NAME = "x86_64"
 ELF_MACHINE = 62
 HOME_NEEDS_FLOATING = False
+HIDES_RESTARTS = False
 
 _ORDER = (
     "r15 r14 r13 r12 bp bx r11 r10 r9 r8 ax cx dx si di orig_ax ip cs flags sp ss fs_base gs_base ds es fs gs"
