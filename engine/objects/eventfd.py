@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from engine import log
 from engine.kernel.proc_fdinfo import fdinfo_eventfd
 from engine.objects.base import FileKind
 from engine.objects.status_flags import set_flags
@@ -38,6 +39,9 @@ class Eventfd(FileKind):
         from engine.images.schema import message
 
         state = fdinfo_eventfd(file.fdinfo)
+        if state.semaphore is None:
+            what = "the kernel does not tell semaphores from counters; it will be a counter"
+            log.warn(f"task {file.task.pid}: {file}: {what}")
         flags = file.flags | (os.EFD_SEMAPHORE if state.semaphore else 0)
         return message("eventfd_file_entry")(id=file.id, flags=flags, counter=state.counter)
 

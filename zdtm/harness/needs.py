@@ -143,6 +143,15 @@ def _pidfs() -> bool:
         os.close(other)
 
 
+def _eventfd_semaphore() -> bool:
+    """fdinfo tells semaphores from counters since Linux 6.5."""
+    descriptor = os.eventfd(0)
+    try:
+        return "eventfd-semaphore" in Path(f"/proc/self/fdinfo/{descriptor}").read_text()
+    finally:
+        os.close(descriptor)
+
+
 def _timerfd() -> bool:
     """fdinfo tells how a timerfd is set since Linux 3.17."""
     descriptor = _libc.timerfd_create(time.CLOCK_MONOTONIC, 0)
@@ -164,6 +173,7 @@ def _exists(path: str) -> Callable[[], bool]:
 
 FEATURES: dict[str, Callable[[], bool]] = {
     "aio_remap": _aio,
+    "eventfd_semaphore": _eventfd_semaphore,
     "autofs": _exists("/dev/autofs"),
     "fdinfo_lock": _fdinfo_lock,
     "pagemap_scan_guard_pages": _guard_pages,
