@@ -34,7 +34,7 @@ _NOT_RESTORED = vmas.ANON_SHARED | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK
 _PR_GET_DUMPABLE = 3
 _PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
-_MADV_GUARD_INSTALL = 102
+_MADV_NOHUGEPAGE, _MADV_GUARD_INSTALL = 15, 102
 _MM_MAP = struct.Struct("<11QQII")
 TASK_SIZE = int(architectures.current().task_size())
 
@@ -177,6 +177,9 @@ def map_area(tape: Tape, entry: Message, fd: int, prot: int) -> None:
     if entry.flags & vmas.MAP_DROPPABLE:
         flags |= vmas.MAP_ANONYMOUS
     tape.call("mmap", entry.start, entry.end - entry.start, prot, flags, fd, 0 if fd < 0 else entry.pgoff)
+    if entry.madv >> _MADV_NOHUGEPAGE & 1:
+        # Before the first page is read in, which would bring 511 more where huge pages are for all.
+        tape.call("madvise", entry.start, entry.end - entry.start, _MADV_NOHUGEPAGE)
 
 
 def finish_area(tape: Tape, entry: Message, prot: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from engine.images.text import get_text, set_text
+from engine.kernel.libc import NR, syscall
 from engine.kernel.procfs import LOGINUID_UNSET, read_comm, read_loginuid, read_oom_score_adj, read_personality
 from engine.tape.tape import Tape
 from engine.task.tree import STOPPED
@@ -23,7 +25,8 @@ _COMM_LENGTH = 15
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _OOM_SCORE_ADJ_MIN, _OOM_SCORE_ADJ_MAX = -1000, 1000
-_MEMBARRIER_GET_REGISTRATIONS = 1 << 9
+_MEMBARRIER_QUERY, _MEMBARRIER_GET_REGISTRATIONS = 0, 1 << 9
+_MEMBARRIER_PRIVATE_COMMANDS = (1 << 3, 1 << 5, 1 << 7)
 
 
 def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
@@ -45,14 +48,40 @@ def ask_task(tape: Tape, task: Task, core: Message) -> Callable[[], None]:
     """What has no file in /proc."""
     subreaper = tape.buffer(4)
     tape.call("prctl", _PR_GET_CHILD_SUBREAPER, subreaper)
-    membarrier = tape.call("membarrier", _MEMBARRIER_GET_REGISTRATIONS, 0, 0, may_fail=True)
+    registrations = _ask_membarrier(tape)
 
     def answer() -> None:
         core.tc.child_subreaper = bool(subreaper.unpack("<i")[0])
-        if membarrier.result > 0:
-            core.tc.membarrier_registration_mask = membarrier.result
+        if mask := registrations():
+            core.tc.membarrier_registration_mask = mask
 
     return answer
+
+
+def _ask_membarrier(tape: Tape) -> Callable[[], int]:
+    """The kinds of barriers that the task has registered for, as a set of the commands that register.
+
+    Before Linux 6.3 there is no telling, but a private barrier fails for those who have not registered, and harms
+    nobody else. Whether the task wants the global ones of others is not found out by that.
+    """
+    if membarrier_commands() & _MEMBARRIER_GET_REGISTRATIONS:
+        known = tape.call("membarrier", _MEMBARRIER_GET_REGISTRATIONS, 0, 0)
+        return lambda: known.result
+    tried = [(command, tape.call("membarrier", command, 0, 0, may_fail=True)) for command in _private_barriers()]
+    return lambda: sum(command << 1 for command, call in tried if call.result == 0)
+
+
+def _private_barriers() -> list[int]:
+    return [command for command in _MEMBARRIER_PRIVATE_COMMANDS if membarrier_commands() & command]
+
+
+@cache
+def membarrier_commands() -> int:
+    """What membarrier(2) can do here, a set of commands; 0 if nothing."""
+    try:
+        return syscall(NR["membarrier"], _MEMBARRIER_QUERY, 0, 0)
+    except OSError:
+        return 0
 
 
 def of_zombie(task: Task, core: Message) -> None:
