@@ -31,6 +31,7 @@ _XSAVE_ARRAYS = {
 }
 """State component: its field in the image, and of what the field is made. Intel SDM 1, 13.1."""
 _IN_IMAGES = _LEGACY_BITS | sum(1 << bit for bit in _XSAVE_ARRAYS)
+_PKRU_DEFAULT = 0x55555554
 _MPX = 1 << 3 | 1 << 4
 _TILES = 1 << 17 | 1 << 18
 _USER_CS, _USER_SS = 0x33, 0x2B
@@ -125,9 +126,16 @@ def check(thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> No
     xsave = fpregs.xsave
     for bit, (field, form) in _XSAVE_ARRAYS.items():
         size = len(getattr(xsave, field)) * struct.calcsize(form)
-        if xsave.xstate_bv >> bit & 1 and size != components.get(bit, (0, 0))[1]:
+        present = xsave.xstate_bv >> bit & 1 and (bit in components or not _is_untouched(field, xsave))
+        if present and size != components.get(bit, (0, 0))[1]:
             problem = f"{name}: {size} bytes of {field} do not fit this CPU"
             ctx.problems.add(problem, task.pid, "restore it on a CPU with the same extensions")
+
+
+def _is_untouched(field: str, xsave: Message) -> bool:
+    """Protection keys are part of every thread's state where a CPU has them, and never in their initial state: the
+    kernel forbids all keys but the first (arch/x86/mm/pkeys.c). Until a program uses them, it can do without."""
+    return field == "pkru" and list(xsave.pkru) in ([_PKRU_DEFAULT], [_PKRU_DEFAULT, 0])
 
 
 def final_registers(thread: RestoredThread) -> dict[str, int]:

@@ -156,8 +156,9 @@ def read(ctx: RestoreContext) -> RestoredTask:
 
 
 def _check_numbers(entry: Message, known: set[int]) -> None:
-    """Every number must be possible, and every thread's be its own. The leader comes first; a zombie's is 0."""
-    if not entry.threads or entry.threads[0] not in (entry.pid, 0):
+    """Every number must be possible, and every thread's be its own. The leader comes first; a zombie's is 0, or what
+    happened to lie in CRIU's memory (3.17)."""
+    if not entry.threads:
         raise CrError(f"pstree.img: task {entry.pid} has no leader among its threads; the image is damaged")
     for tid in (entry.pid, *entry.threads[1:]):
         if not 0 < tid < _PID_MAX_LIMIT or tid in known:
@@ -174,10 +175,11 @@ def _read_leader(ctx: RestoreContext, task: RestoredTask, tids: list[int]) -> No
     if task.parent is not None and task.parent.is_dead:
         raise CrError(f"pstree.img: task {task.pid} is the child of a dead one; the image is damaged")
     is_dead = core.tc.task_state == DEAD
-    if len(tids) > 1 and tids[0] == task.pid and is_dead:
-        task.dead_leader = RestoredThread(task.pid, core)
-    elif (tids[0] == task.pid) == is_dead:
+    is_zombie = is_dead and len(tids) == 1
+    if (tids[0] == task.pid) == is_zombie:
         raise CrError(f"pstree.img: task {task.pid} lives without a leader, or is dead with one; the image is damaged")
+    if is_dead and not is_zombie:
+        task.dead_leader = RestoredThread(task.pid, core)
     task.core = core
     if not is_dead:
         task.threads.append(RestoredThread(task.pid, core))
