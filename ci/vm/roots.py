@@ -57,7 +57,7 @@ def _foreign(architecture: str) -> Path:
     archive.unpack(archive.with_dependencies(SYSTEM), unfinished)
     for name in ("passwd", "group"):
         (unfinished / "etc" / name).write_text((unfinished / "usr/share/base-passwd" / f"{name}.master").read_text())
-    for directory in ("proc", "sys", "dev", "run", "tmp", "root"):
+    for directory in ("proc", "sys", "dev", "run", "tmp", "root", "mnt"):
         (unfinished / directory).mkdir(exist_ok=True)
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     wheels = ["--only-binary=:all:", "--python-version=3.11", f"--platform=manylinux2014_{MACHINES[architecture]}"]
@@ -65,3 +65,17 @@ def _foreign(architecture: str) -> Path:
     subprocess.run([*command, *wheels, *target, *MODULES], check=True)
     unfinished.rename(root)
     return root
+
+
+def criu() -> list[str]:
+    """The command line of the distribution's criu, for guests of this machine's architecture. It is not installed:
+    what it needs and this machine lacks lies beside it."""
+    root = cache() / "criu"
+    if not root.exists():
+        architecture = next(name for name in MACHINES if not is_foreign(name))
+        archive = Archive(architecture)
+        unfinished = root.with_suffix(".new")
+        archive.unpack(archive.with_dependencies(["criu"], installed=True), unfinished)
+        unfinished.rename(root)
+    libraries = root / "usr/lib" / f"{platform.machine()}-linux-gnu"
+    return ["env", f"LD_LIBRARY_PATH={libraries}", str(root / "usr/sbin/criu")]

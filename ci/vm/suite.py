@@ -36,22 +36,25 @@ def main() -> int:
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
     parser.add_argument("--memory", default="2G", help="of each guest (default: 2G)")
     parser.add_argument("--seconds", type=float, default=5400, help="until a guest is ended (default: 5400)")
-    parser.add_argument("pytest", nargs="*", help="options for the programs (default: -m kernel --modes cli)")
-    options = parser.parse_args()
+    parser.epilog = "Behind -- follow pytest's options for the programs; without them: -m kernel --modes cli"
+    arguments, programs = sys.argv[1:], ["-m", "kernel", "--modes", "cli"]
+    if "--" in arguments:
+        at = arguments.index("--")
+        arguments, programs = arguments[:at], arguments[at + 1 :]
+    options = parser.parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     shards = [options.shard] if options.shard else [f"{n + 1}/{options.shards}" for n in range(options.shards)]
     kernel = kernels.get(options.kernel)
     guest = Guest(kernel, _layers(kernel.architecture), roots.busybox(kernel.architecture), options.memory)
     with ThreadPoolExecutor(len(shards)) as pool:
-        statuses = list(pool.map(lambda shard: _run_shard(guest, shard, options), shards))
+        statuses = list(pool.map(lambda shard: _run_shard(guest, shard, programs, options), shards))
     return max(statuses)
 
 
-def _run_shard(guest: Guest, shard: str, options: argparse.Namespace) -> int:
+def _run_shard(guest: Guest, shard: str, programs: list[str], options: argparse.Namespace) -> int:
     """0, or 1 when a test failed."""
     directory = options.reports / f"{options.kernel}-{shard.replace('/', '-of-')}"
     directory.mkdir(parents=True, exist_ok=True)
-    programs = options.pytest or ["-m", "kernel", "--modes", "cli"]
     command = script(guest.kernel.architecture, shard, programs)
     return 1 if guest.run(command, options.seconds, directory.resolve()) else 0
 
@@ -62,19 +65,25 @@ def script(architecture: str, shard: str, programs: list[str]) -> str:
     runs = [(*pytest, "zdtm", "--shard", shard, "--junitxml=/run/vm/zdtm.xml", *programs)]
     if shard.startswith("1/"):
         runs.append((*pytest, *ENGINE_TESTS, "--junitxml=/run/vm/engine.xml"))
-    environment = {
+    lines = environment()
+    if roots.is_foreign(architecture):
+        lines.append(f"export CC={CROSS_COMPILERS[architecture]}")
+    lines += ["status=0", *(f"{shlex.join(run)} || status=1" for run in runs)]
+    return "\n".join([*lines, "exit $status", ""])
+
+
+def environment() -> list[str]:
+    """The lines of shell by which any of our tests start in a guest."""
+    variables = {
+        "CRUCIBLE_VM_CACHE": str(cache()),
         "PYTHONDONTWRITEBYTECODE": "1",
         "TMPDIR": "/tmp",
         "PYTHONPATH": str(roots.CHECKOUT),
         "ZDTM_TIMEOUT_SCALE": str(TIMEOUT_SCALE),
         "HYPOTHESIS_STORAGE_DIRECTORY": "/tmp/hypothesis",
     }
-    if roots.is_foreign(architecture):
-        environment["CC"] = CROSS_COMPILERS[architecture]
-    lines = [f"cd {shlex.quote(str(roots.CHECKOUT))}", "status=0"]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
-    lines += [f"{shlex.join(run)} || status=1" for run in runs]
-    return "\n".join([*lines, "exit $status", ""])
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
+    return [f"cd {shlex.quote(str(roots.CHECKOUT))}", *exports]
 
 
 def _layers(architecture: str) -> tuple[Layer, ...]:

@@ -20,11 +20,13 @@ import pytest
 
 from zdtm.harness import build, header, needs, sandbox
 from zdtm.harness.modes import run_mode
+from zdtm.harness.oracle.picture import KINDS
 from zdtm.harness.run import ITEM_SECONDS, Item
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SABOTAGE_MODES = "cli"
+OURS = [sys.executable, "-m", "engine"]
 
 settings_key = pytest.StashKey["Settings"]()
 seconds_key = pytest.StashKey[dict[str, float]]()
@@ -34,8 +36,12 @@ class Settings:
     """The options of this pytest run, understood, and the directory for its items."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.engine = _engine_command(config.getoption("--engine"))
+        self.engine = _engine_command("--engine", config.getoption("--engine")) or OURS
+        self.restorer = _engine_command("--restore-engine", config.getoption("--restore-engine")) or self.engine
         self.sabotage: str | None = config.getoption("--sabotage")
+        self.ignored = frozenset(word for word in (config.getoption("--oracle-ignore") or "").split(",") if word)
+        if unknown := self.ignored - set(KINDS):
+            raise pytest.UsageError(f"--oracle-ignore: unknown: {', '.join(sorted(unknown))}; see zdtm/README.md")
         self.keep: bool = config.getoption("--keep")
         self.shard = _shard(config.getoption("--shard"))
         modes = config.getoption("--modes") or (SABOTAGE_MODES if self.sabotage else ",".join(header.MODES))
@@ -78,13 +84,14 @@ class Settings:
                 self._run_directory.rmdir()
 
 
-def _engine_command(option: str | None) -> list[str]:
+def _engine_command(name: str, option: str | None) -> list[str]:
+    """Empty for an option that was not given."""
     if option is None:
-        return [sys.executable, "-m", "engine"]
+        return []
     first, *rest = shlex.split(option)
     found = shutil.which(first)
     if found is None:
-        raise pytest.UsageError(f"--engine: {first} is not a program")
+        raise pytest.UsageError(f"{name}: {first} is not a program")
     return [str(Path(found).absolute()), *rest]
 
 
@@ -104,7 +111,9 @@ def _shard(option: str | None) -> tuple[int, int]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("zdtm")
     group.addoption("--engine", metavar="PATH", help="engine to test (default: the crucible of this checkout)")
+    group.addoption("--restore-engine", metavar="PATH", help="another engine, which restores what the first one dumps")
     group.addoption("--modes", metavar="A,B", help=f"modes to run, of {','.join(header.MODES)} (default: all)")
+    group.addoption("--oracle-ignore", metavar="A,B", help="kinds of facts that may differ, for engines that differ")
     group.addoption("--sabotage", metavar="KIND", help="damage this kind of state in the images: tests must fail")
     group.addoption("--shard", metavar="I/N", help="run only the I-th of N parts of the items")
     group.addoption("--keep", action="store_true", help="keep the directories of items that passed, too")
@@ -216,11 +225,13 @@ class ProgramItem(pytest.Item):
             program=self.program,
             command=command,
             engine=settings.engine,
+            restorer=settings.restorer,
             directory=directory,
             program_environment=common
             | {"ZDTM_WORKDIR": str(directory / "work"), "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"},
             engine_environment=common | {"TMPDIR": str(directory / "tmp")},
             sabotage=settings.sabotage,
+            ignored=settings.ignored,
             scale=settings.scale,
         )
 

@@ -54,11 +54,15 @@ class Item:
     """runs the program"""
     engine: list[str]
     """the engine's command line up to the verb"""
+    restorer: list[str]
+    """the same of the engine that restores"""
     directory: Path
     """the item's own; on a failure it is the artifact"""
     program_environment: dict[str, str]
     engine_environment: dict[str, str]
     sabotage: str | None
+    ignored: frozenset[str]
+    """kinds of facts that the oracle is not to compare in this run"""
     scale: float
     """factor for all deadlines"""
 
@@ -76,7 +80,8 @@ class Run:
         self.work = item.directory / "work"
         self.images = item.directory / "images"
         self.temporary = item.directory / "tmp"
-        self.kinds = set(STEADY_KINDS if self.program.in_transition else KINDS) - set(self.program.oracle_ignores)
+        ignored = item.ignored.union(self.program.oracle_ignores)
+        self.kinds = set(STEADY_KINDS if self.program.in_transition else KINDS) - ignored
         self._copy: WorkCopy | None = None
         self._frozen = item.directory / "frozen"
         for directory in (self.work, self.images, self.temporary):
@@ -199,7 +204,8 @@ class Run:
     ) -> None:
         """Run the engine to its end. meanwhile: called again and again while it runs."""
         log = f"{verb}.log"
-        command = [*self.item.engine, verb, "-D", str(images), "-v4", "-o", log, *options]
+        engine = self.item.engine if verb == "dump" else self.item.restorer
+        command = [*engine, verb, "-D", str(images), "-v4", "-o", log, *options]
         with self._timed(verb):
             directory = self.item.directory
             output, given = directory / "engine.out", self._outside.descriptors
