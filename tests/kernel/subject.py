@@ -25,12 +25,15 @@ def check(result):
     return result
 
 def map(size, prot=3, flags=0x22, fd=-1, offset=0):
-    """A mapping with a page before and behind it that keeps it from being merged with another one."""
+    """A mapping with a page before and behind it that keeps it from being merged with another one. No huge pages,
+    whatever this machine's policy is, unless they are asked for."""
     PROT_EXEC, MAP_FIXED, MAP_HUGETLB = 4, 0x10, 0x40000
     if flags & MAP_HUGETLB:
         return check(libc.mmap(None, size, prot, flags, fd, offset))
     room = check(libc.mmap(None, size + 2 * mmap.PAGESIZE, PROT_EXEC, 0x22, -1, 0))
-    return check(libc.mmap(room + mmap.PAGESIZE, size, prot, flags | MAP_FIXED, fd, offset))
+    area = check(libc.mmap(room + mmap.PAGESIZE, size, prot, flags | MAP_FIXED, fd, offset))
+    libc.madvise(area, size, 15)  # MADV_NOHUGEPAGE, an error where the kernel has none
+    return area
 
 def wait_for_the_end():
     """What a child of the subject does; it must not outlive the test."""

@@ -24,10 +24,22 @@ PAGE = os.sysconf("SC_PAGESIZE")
 BACKENDS = ["PAGEMAP_SCAN", "entries"]
 
 
+def needs_guard_regions() -> None:
+    if not pagemap_scan.guard_category():
+        pytest.skip("the kernel does not show guard regions")
+
+
+def needs_scan() -> None:
+    if not pagemap.can_scan():
+        pytest.skip("the kernel has no PAGEMAP_SCAN")
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run the test with one way of looking, then with the other."""
-    if request.param == "entries":
+    if request.param == "PAGEMAP_SCAN":
+        needs_scan()
+    else:
         monkeypatch.setattr(pagemap, "can_scan", lambda: False)
     return str(request.param)
 
@@ -198,6 +210,7 @@ tell(huge=huge)
 
 @pytest.mark.usefixtures("backend")
 def test_guard_regions_are_not_pages(start: Callable[[str], Subject]) -> None:
+    needs_guard_regions()
     subject = start("""
 P = mmap.PAGESIZE
 a = map(8 * P)
@@ -210,6 +223,7 @@ tell(a=a)
 
 
 def test_guard_regions(start: Callable[[str], Subject]) -> None:
+    needs_guard_regions()
     subject = start("""
 P = mmap.PAGESIZE
 a = map(8 * P)
@@ -257,6 +271,7 @@ def test_content_is_preserved_by_the_pages_found(start: Callable[[str], Subject]
 @pytest.mark.usefixtures("backend")
 def test_written_pages_are_told_apart(start: Callable[[str], Subject]) -> None:
     """WRITTEN after userfaultfd write-protection in asynchronous mode, the way changed pages are tracked."""
+    needs_scan()
     subject = start("""
 import fcntl, struct
 P = mmap.PAGESIZE
@@ -315,5 +330,6 @@ def test_a_zombie_has_no_memory() -> None:
 
 
 def test_task_size_is_above_the_stack() -> None:
+    needs_scan()
     (stack,) = [vma for vma in read_smaps(os.getpid()) if vma.name == "[stack]"]
     assert stack.end <= pagemap_scan.task_size()

@@ -63,7 +63,7 @@ tell(
 def test_advice(advice: int, flag: str, start: Callable[[str], Subject]) -> None:
     subject = start(f"""
 area = map(4 * mmap.PAGESIZE)
-before = map(mmap.PAGESIZE, 1)
+before = check(libc.mmap(None, mmap.PAGESIZE, 1, 0x22, -1, 0))
 check(libc.madvise(area, 4 * mmap.PAGESIZE, {advice}))
 tell(area=area, before=before)
 """)
