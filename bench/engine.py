@@ -31,6 +31,10 @@ class Engine:
             os.unlink(entry.path)
         return timed(lambda: self._run("dump", images, "-t", str(pid), *options))
 
+    def pre_dump(self, pid: int, images: str, *options: str) -> float:
+        """The whole command, into an empty directory."""
+        return timed(lambda: self._run("pre-dump", images, "-t", str(pid), *options))
+
     def restore(self, images: str) -> float:
         """The whole command."""
         return timed(lambda: self._run("restore", images, "-d"))

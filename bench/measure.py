@@ -123,6 +123,30 @@ def parallel(bench: Bench) -> Iterator[Row]:
     yield Row(f"restore of {mebibytes} MiB in four tasks", four.restore / one.restore, "of the time in one", note)
 
 
+def increments(bench: Bench) -> Iterator[Row]:
+    """How long a large process stands still for its first pre-dump, for one that finds little changed, and for the dump
+    that builds on it."""
+    size = f"{bench.mebibytes} MiB"
+    times: list[list[float]] = [[] for _ in range(4)]
+    with subjects.running(subjects.memory(bench.mebibytes)) as pid:
+        for _ in range(bench.runs):
+            with tempfile.TemporaryDirectory(prefix="crucible-bench-") as place:
+                directories = [os.path.join(place, str(number)) for number in range(4)]
+                for directory in directories:
+                    os.mkdir(directory)
+                OURS.pre_dump(pid, directories[0])
+                OURS.pre_dump(pid, directories[1], "--prev-images-dir=../0")
+                OURS.dump(pid, directories[2], "-R", "--track-mem", "--prev-images-dir=../1")
+                OURS.dump(pid, directories[3], "-R")
+                for kind, directory in zip(times, directories, strict=True):
+                    kind.append(OURS.frozen(directory))
+    first, second, last, plain = map(min, times)
+    note = f"plain dump {plain:.0f} ms"
+    yield Row(f"frozen time of a pre-dump of {size}", first, "ms", note)
+    yield Row("frozen time of the next one", second, "ms", note)
+    yield Row("frozen time of a dump that builds on it", last, "ms", note)
+
+
 def curves(bench: Bench) -> Iterator[Row]:
     """The time for one task, thread, descriptor or mapping must not grow with their number."""
     for what, subject, numbers in (
@@ -168,6 +192,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "startup": startup,
     "big": big,
     "parallel": parallel,
+    "increments": increments,
     "curves": curves,
     "crit": crit,
 }
