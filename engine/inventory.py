@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.task import cgroups, pstree
+from engine.task import cgroups, lsm, pstree
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -22,7 +22,7 @@ def write(ctx: DumpContext, pre_dump_mode: int | None = None) -> None:
         ns_per_id=True,
         root_ids=pstree.own_ids(),
         root_cg_set=cgroups.OWN_SET,
-        lsmtype=0,
+        lsmtype=ctx.part(lsm.Module).kind,
         dump_criu_run_id=_run_id(),
     )
     inventory.plugins_entry.SetInParent()

@@ -89,6 +89,7 @@ def _check_inventory(inventory: Message, ctx: RestoreContext) -> None:
         raise CrError("these images are of a pre-dump; a dump that builds on them can be restored")
     if inventory.tcp_close and not ctx.opts.tcp_close:
         ctx.problems.add("the dump dropped TCP connections", remedy="use --tcp-close")
+    ctx.lsm = inventory.lsmtype
     if inventory.allow_uprobes and not ctx.opts.allow_uprobes:
         ctx.problems.add("the dump left out what uprobes had done to tasks", remedy="use --allow-uprobes")
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:

@@ -79,6 +79,7 @@ class RestoreContext(Parts):
     entries    files.img by id
     pid        the engine's own
     problems   everything a restore would trip over; raised together before anything is created
+    lsm        whose labels the images have, see kernel/lsm.py
     channel    how stubs get descriptors, once there are stubs
     """
 
@@ -89,6 +90,7 @@ class RestoreContext(Parts):
         self.pid = os.getpid()
         self.problems = Problems()
         self.seccomp_filters: list[Message] = []
+        self.lsm = 0
         self.tasks: list[RestoredTask] = []
         self.entries: dict[int, Message] = {}
         self.channel: Channel

@@ -28,7 +28,6 @@ UNSERVED = {
     "join_ns": "joining namespaces",
     "lazy_pages": "lazy restore of memory",
     "lsm_mount_context": "security contexts of mounts",
-    "lsm_profile": "security profiles",
     "page_server": "page servers",
     "ps_socket": "page servers",
     "root": "another root of the mount tree",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.kernel.capabilities import capability_names
 from engine.kernel.proc_status import read_status
-from engine.task import dumpable
+from engine.task import dumpable, lsm
 from engine.task.thread_area import restore_death_signal
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
             tape.call("prctl", _PR_CAP_AMBIENT, _AMBIENT_RAISE, capability, 0, 0)
     tape.call("prctl", _PR_SET_SECUREBITS, creds.secbits)
     tape.call("capset", header, tape.buffer(_cap_data(_mask(creds.cap_eff), permitted, inheritable)))
+    lsm.restore_label(tape, thread, task, ctx)
     if creds.no_new_privs:
         tape.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     restore_death_signal(tape, thread)
