@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from bench import page_maps, subjects
 from bench.engine import OURS, Engine, command, timed
 from bench.rows import Row
+from bench.service import running as running_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FROZEN_GOAL, START_GOAL, SPEED_GOAL = 5.0, 60.0, 0.8
+SERVICE_GOAL = 15.0
 _MIB = 1 << 20
 
 
@@ -99,6 +101,26 @@ def startup(bench: Bench) -> Iterator[Row]:
             bare = min(bare, timed(lambda: command([sys.executable, "-c", "pass"])))
             act = min(act, OURS.first_act(pid, images))
     yield Row("start of dump to its first act", act, "ms", f"python -c pass {bare:.0f} ms", START_GOAL)
+
+
+def service(bench: Bench) -> Iterator[Row]:
+    """A small process dumped and restored by a service that is warm, from connecting to it to its answer."""
+    best = Best()
+    with (
+        subjects.running(subjects.sleep()) as pid,
+        tempfile.TemporaryDirectory(prefix="crucible-bench-") as images,
+        running_service() as daemon,
+    ):
+        for _ in range(max(bench.runs, 10)):
+            for verb, options in (("dump", {"pid": pid}), ("restore", {})):
+                daemon.settle()
+                best.note(verb, daemon.ask(verb.upper(), {"images_dir": images, **options}))
+                if verb == "dump":
+                    best.note("frozen", OURS.frozen(images))
+                    subjects.await_end(pid)
+    note = f"frozen {best.frozen:.1f} ms"
+    yield Row("dump by a warm service", best.dump, "ms", note, SERVICE_GOAL)
+    yield Row("restore by a warm service", best.restore, "ms", "", SERVICE_GOAL)
 
 
 def big(bench: Bench) -> Iterator[Row]:
@@ -190,6 +212,7 @@ def _compared(bench: Bench, what: str, ours: float, others: list[float]) -> Iter
 BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "small": small,
     "startup": startup,
+    "service": service,
     "big": big,
     "parallel": parallel,
     "increments": increments,

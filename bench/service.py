@@ -1,0 +1,55 @@
+"""A service under measurement: ours, warm, with one client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bench.engine import OURS, environment
+from zdtm.harness.rpc import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+
+class Service:
+    """address: of its socket. All times are milliseconds, from before connect(2) to the answer."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def ask(self, kind: str, options: Mapping[str, Any] | None = None) -> float:
+        """One request on a connection of its own. Raises RuntimeError when it fails."""
+        start = time.perf_counter()
+        with Client.connected(self.address) as client:
+            answer = client.ask(kind, options)
+            taken = (time.perf_counter() - start) * 1e3
+        if not answer.success:
+            raise RuntimeError(f"the service can't {kind.lower()}: {answer.cr_errmsg}")
+        return taken
+
+    def settle(self) -> None:
+        """Wait until a worker stands by: what it does for that isn't what is measured."""
+        self.ask("VERSION")
+        time.sleep(0.05)
+
+
+@contextmanager
+def running() -> Iterator[Service]:
+    """Start a service and end it."""
+    with tempfile.TemporaryDirectory(prefix="crucible-bench-") as place:
+        read_end, write_end = os.pipe()
+        words = [*OURS.command, "service", "-W", place, "-o", "log", "--status-fd", str(write_end)]
+        with subprocess.Popen(words, env=environment(), pass_fds=[write_end]) as process:
+            os.close(write_end)
+            os.read(read_end, 1)
+            os.close(read_end)
+            try:
+                yield Service(os.path.join(place, "criu_service.socket"))
+            finally:
+                process.terminate()
