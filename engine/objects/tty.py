@@ -16,8 +16,9 @@ from engine.objects import fown, tty_check
 from engine.objects.base import FileKind
 from engine.objects.paths import DELETED
 from engine.objects.regular import REGULAR, describe_path, refuse_path, target_of
-from engine.objects.tty_dumped import EXT_TTY, PTY, DumpedTerminals
+from engine.objects.tty_dumped import DumpedTerminals
 from engine.objects.tty_images import TerminalImages
+from engine.objects.tty_kinds import EXT_TTY, PTY
 from engine.objects.tty_restored import RestoredTerminals
 
 if TYPE_CHECKING:

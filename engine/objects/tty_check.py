@@ -9,8 +9,8 @@ from engine.images.text import get_text
 from engine.objects import tty_outside, tty_pty
 from engine.objects.external import is_inherited
 from engine.objects.paths import problem_of, stat_name
-from engine.objects.tty_dumped import CTTY, EXT_TTY, PTY
 from engine.objects.tty_images import TerminalImages, external_key
+from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, VT
 
 if TYPE_CHECKING:
     from engine.objects.tty_images import Pty
@@ -47,14 +47,26 @@ def check_all(ctx: RestoreContext) -> None:
     for info in images.infos.values():
         if (info.type == PTY) != info.HasField("pty"):
             ctx.problems.add(f"tty-info.img: terminal {info.id} has no number, or a needless one", remedy=_DAMAGED)
+        elif info.type in (CONSOLE, VT, SERIAL) and not images.files[info.id]:
+            ctx.problems.add(f"tty-info.img: terminal {info.id} has no description", remedy=_DAMAGED)
         elif info.type == EXT_TTY:
             _check_external(info, ctx)
+    if len(images.of_type(PTY)) != sum((pty.master is not None) + (pty.slave is not None) for pty in images.ptys):
+        ctx.problems.add("tty-info.img: a pseudo terminal is there twice", remedy=_DAMAGED)
     for pty in images.ptys:
         _check_pty(pty, images, ctx)
     for info in images.of_type(CTTY):
-        if info.HasField("termios") and any(images.behind(entry) is None for entry in images.files[info.id]):
-            tty_outside.refuse("/dev/tty", ctx)
+        for entry in images.files[info.id] if info.HasField("termios") else ():
+            _check_current(entry, images, ctx)
     _check_sessions(images, ctx)
+
+
+def _check_current(entry: Message, images: TerminalImages, ctx: RestoreContext) -> None:
+    behind = images.behind(entry)
+    if behind is None:
+        tty_outside.refuse("/dev/tty", ctx)
+    elif behind.type == CTTY:
+        ctx.problems.add(f"files.img: terminal {entry.id} is one of itself", remedy=_DAMAGED)
 
 
 def _check_external(info: Message, ctx: RestoreContext) -> None:
@@ -66,7 +78,9 @@ def _check_external(info: Message, ctx: RestoreContext) -> None:
 def _check_pty(pty: Pty, images: TerminalImages, ctx: RestoreContext) -> None:
     if not pty.is_inside:
         tty_outside.refuse(f"/dev/pts/{pty.index}", ctx)
-    elif len(images.files[(pty.master or pty.slave).id]) != 1 and pty.master is not None:
+    elif pty.hung_up and not images.files[pty.slave.id]:
+        ctx.problems.add(f"tty-info.img: terminal {pty.index} has no description", remedy=_DAMAGED)
+    elif pty.master is not None and len(images.files[pty.master.id]) != 1:
         what = f"tty-info.img: the master of terminal {pty.index} has no description, or several"
         ctx.problems.add(what, remedy=_DAMAGED)
     elif not ctx.problems:

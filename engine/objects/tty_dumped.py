@@ -16,6 +16,7 @@ from engine.kernel import terminal
 from engine.kernel.pty_holder import holder_of_master
 from engine.objects import tty_peek, tty_settings
 from engine.objects.external import is_external
+from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, VT, Terminal
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -23,51 +24,10 @@ if TYPE_CHECKING:
 
 Message = Any
 
-PTY, CONSOLE, VT, CTTY, EXT_TTY, SERIAL = 1, 2, 3, 4, 5, 6
-"""TtyType of the schema."""
 _NUMBERS = {CONSOLE: 1002, VT: 1004, CTTY: 1006, SERIAL: 1010}
 _FIRST_FREE_NUMBER = 1013
 _HIGH_INDEX, _HIGH_INDEX_NUMBER = 1000, 3000
 """Pseudo terminals from this index on are numbered from there: below are the numbers of the others."""
-
-
-class Terminal:
-    """One terminal.
-
-    kind      its TtyType
-    device    what the slave's descriptors show; of a pseudo terminal it is 136:INDEX
-    number    what its tty_info_entry are numbered by
-    master    the description of the master, None where that is not in the tree
-    slaves    all others, but for those of /dev/tty
-    hung_up   the master is closed
-    """
-
-    def __init__(self, kind: int, device: int, number: int) -> None:
-        self.kind = kind
-        self.device = device
-        self.number = number
-        self.master: OpenFile | None = None
-        self.slaves: list[OpenFile] = []
-        self.hung_up = False
-        self.is_current = False
-
-    @property
-    def slave_id(self) -> int:
-        return self.number << 1
-
-    @property
-    def master_id(self) -> int:
-        return self.number << 1 | 1
-
-    @property
-    def is_outside(self) -> bool:
-        """Whether it is a pseudo terminal that somebody else has the master of."""
-        return self.kind in (PTY, EXT_TTY) and self.master is None and not self.hung_up
-
-    def descriptor(self) -> int | None:
-        """A descriptor of ours that answers for it."""
-        file = self.master or next(iter(self.slaves), None)
-        return file.copy if file and not self.hung_up else None
 
 
 class DumpedTerminals:
@@ -91,7 +51,7 @@ class DumpedTerminals:
         if device == terminal.CURRENT:
             self._current.append(file)
         elif device == terminal.PTMX:
-            self._terminal(os.makedev(136, terminal.pty_index(file.copy))).master = file
+            self._terminal(os.makedev(136, terminal.pty_index(file.copy))).masters.append(file)
         else:
             found = self._terminal(device)
             found.slaves.append(file)
@@ -117,8 +77,14 @@ class DumpedTerminals:
     def add_controlling(self) -> None:
         """Terminals that control a session of the tree and that nobody in it has open."""
         for task in self._ctx.tasks:
-            if task.pid == task.sid and task.stat.tty_nr:
-                self._terminal(terminal.device_of_stat(task.stat.tty_nr))
+            device = _controlled(task)
+            if task.pid != task.sid or not device or device in self._terminals:
+                continue
+            if terminal.is_slave(device):
+                self._terminal(device)
+            else:
+                what = f"nobody in the tree has the controlling terminal of its session, {_name(device)}, open"
+                self._ctx.problems.add(what, task.pid, "open it there")
 
     def accept_external(self) -> None:
         """Those that the user says will be there again (--external)."""
@@ -167,7 +133,7 @@ class DumpedTerminals:
 
     def _refuse_state(self, found: Terminal) -> None:
         problems, files = self._ctx.problems, [file for file in (found.master, *found.slaves) if file]
-        if len({file.stat.st_dev for file in found.slaves}) > 1:
+        if found.kind == PTY and (len(found.masters) > 1 or len({*map(_file_system, files)}) > 1):
             what = f"{files[-1]}: two mounts of devpts have terminals of this name in use"
             problems.add(what, files[-1].task.pid, "close one of them")
         for file in files if not found.hung_up else ():
@@ -277,8 +243,10 @@ class DumpedTerminals:
             return None
         master = found.master.copy
         if not found.slaves and not terminal.events(master, 0) & select.POLLHUP and not found.is_current:
-            log.warn(f"task {found.master.task.pid}: {found.master}: what was written to it is not looked for: no task "
-                     "of the tree has the slave open")
+            log.warn(
+                f"task {found.master.task.pid}: {found.master}: what was written to it is not looked for, as no task "
+                "of the tree has the slave open"
+            )
             return None
         if not tty_peek.may_have_data(master, found.slaves[0].copy if found.slaves else None):
             return None
@@ -293,6 +261,14 @@ def external_key(file: OpenFile) -> str:
 def _controlled(task: Any) -> int:
     """The device of a task's controlling terminal, 0 for none."""
     return terminal.device_of_stat(task.stat.tty_nr)
+
+
+def _file_system(file: OpenFile) -> int:
+    """The devpts that a master or slave belongs to: the ptmx device is in it, or beside the directory of its name."""
+    directory = os.path.dirname(file.link)
+    if file.stat.st_rdev != terminal.PTMX or directory.endswith("/pts"):
+        return file.stat.st_dev
+    return os.stat(f"{directory}/pts").st_dev
 
 
 def _name(device: int) -> str:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine.images.text import get_text
-from engine.objects.tty_dumped import CTTY, PTY
+from engine.objects.tty_kinds import CTTY, PTY
 from engine.objects.tty_queue import Queued
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from engine.objects.paths import stat_name
 from engine.objects.regular import open_entry
 from engine.objects.status_flags import O_LARGEFILE
 from engine.objects.tty_current import open_current, open_hung_up
-from engine.objects.tty_dumped import CONSOLE, CTTY, EXT_TTY, PTY
 from engine.objects.tty_images import Pty, TerminalImages, external_key
+from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoreContext

@@ -6,10 +6,11 @@ import os
 import select
 import signal
 import struct
+import subprocess
 import termios
 import time
 from fcntl import ioctl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,10 +20,10 @@ from tests.objects.facts import events_of, flags_of, link_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.objects.conftest import Cycle
 
-_CC = {"VEOF": 4, "VEOL": 11, "VEOL2": 16, "VSTOP": 9, "VSTART": 8}
 _EXTPROC = 0o200000
 
 
@@ -33,7 +34,7 @@ class Pair:
         self.master, self.slave = os.openpty()
         os.set_blocking(self.slave, False)
 
-    def set_modes(self, **changes: int) -> None:
+    def set_modes(self, **changes: Any) -> None:
         terminal.set_modes(self.slave, terminal.modes(self.slave)._replace(**changes))
 
     def set_character(self, name: str, value: int) -> None:
@@ -313,6 +314,24 @@ def test_master_outside(cycle: Cycle, pair: Pair) -> None:
     key = rf"tty\[{os.fstat(pair.slave).st_rdev:x}:{os.fstat(pair.slave).st_dev:x}\]"
     with pytest.raises(Refused, match=rf"has its master outside of the tree.*--shell-job.*--external {key}"):
         cycle.dump(pair.slave)
+
+
+def test_two_file_systems(cycle: Cycle, pair: Pair, place: Path) -> None:
+    """Terminals of one number, each in a devpts of its own."""
+    subprocess.run(["mount", "-t", "devpts", "-o", "newinstance,ptmxmode=666", "devpts", place], check=True)
+    masters = [os.open(place / "ptmx", os.O_RDWR | os.O_NOCTTY)]
+    try:
+        while (index := terminal.pty_index(masters[-1])) < terminal.pty_index(pair.master):
+            masters.append(os.open(place / "ptmx", os.O_RDWR | os.O_NOCTTY))
+        assert index == terminal.pty_index(pair.master)
+        with pytest.raises(Refused, match="two mounts of devpts have terminals of this name in use"):
+            cycle.dump(masters[-1], pair.master, pair.slave)
+        with pytest.raises(Refused, match="two mounts of devpts have terminals of this name in use"):
+            cycle.dump(masters[-1], pair.slave)
+    finally:
+        for master in masters:
+            os.close(master)
+        subprocess.run(["umount", place], check=True)
 
 
 def test_other_line_discipline(cycle: Cycle, pair: Pair) -> None:
