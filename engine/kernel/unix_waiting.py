@@ -72,9 +72,18 @@ def _connection(sock: int) -> WaitingConnection:
         name=_name(peer) if peer else b"",
         creds=(_pid(pid), ids[0], ids[1]) if pid and ids else None,
         shutdown=memory.number(sock + place("sock", "sk_shutdown"), 1),
-        out_of_band=bool(memory.field(sock, "unix_sock", "oob_skb")),
+        out_of_band=_has_out_of_band(sock),
         packets=[_packet(skb) for skb in _queue(sock)],
     )
+
+
+def _has_out_of_band(sock: int) -> bool:
+    """Whether a byte of MSG_OOB waits, which there is since Linux 5.15 (CONFIG_AF_UNIX_OOB)."""
+    try:
+        place = btf().offset("unix_sock", "oob_skb")
+    except OSError:
+        return False
+    return bool(kernel_memory().word(sock + place))
 
 
 def _name(sock: int) -> bytes:
@@ -132,9 +141,18 @@ def _data(skb: int) -> bytes:
         return data
     shared = memory.field(skb, "sk_buff", "head") + memory.number(skb + place("sk_buff", "end"))
     count = memory.number(shared + place("skb_shared_info", "nr_frags"), 1)
-    first, size = shared + place("skb_shared_info", "frags"), btf().size("skb_frag")
+    kind, *members = _piece()
+    first, size = shared + place("skb_shared_info", "frags"), btf().size(kind)
     for at in range(first, first + count * size, size):
-        page = memory.field(at, "skb_frag", "netmem")
-        length, offset = (memory.number(at + place("skb_frag", name)) for name in ("len", "offset"))
-        data += read_page(page, offset, length)
+        page, length, offset = (at + place(kind, member) for member in members)
+        data += read_page(memory.word(page), memory.number(offset), memory.number(length))
     return data
+
+
+def _piece() -> tuple[str, str, str, str]:
+    """The structure for some bytes in a page, and its members: it became one of the network's own in Linux 6.9."""
+    try:
+        btf().offset("skb_frag", "netmem")
+    except OSError:
+        return "bio_vec", "bv_page", "bv_len", "bv_offset"
+    return "skb_frag", "netmem", "len", "offset"

@@ -193,6 +193,7 @@ KINDS: dict[str, Callable[[str], int]] = {
     "signalfd-mask": _files("sgfd", partial(_set, "sigmask", 0)),
     "timerfd": _files("tfd", partial(_set, "vsec", 0)),
     "inotify-watches": _files("ify", partial(_clear, "wd")),
+    "inotify-events": _files("ify", partial(_clear, "event")),
     "socket-queue": partial(edit_entries, "SK_QUEUES", _invert_payload),
     "socket-options": partial(edit_entries, "FILES", _socket(lambda sock: _flip("so_keepalive", 1, sock.opts))),
     "socket-backlog": partial(edit_entries, "FILES", _socket(_shorter_backlog)),
