@@ -25,6 +25,7 @@ _VERBS = {
     "cpuinfo": "engine.cpuinfo",
     "dedup": "engine.dedup",
     "dump": "engine.dump",
+    "gc": "engine.gc",
     "pre-dump": "engine.pre_dump",
     "restore": "engine.restore",
     "service": "engine.rpc.service",

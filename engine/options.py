@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from engine.rpc.client import Client
 
-COMMANDS = ("dump", "pre-dump", "restore", "lazy-pages", "check", "page-server", "service", "swrk", "dedup", "cpuinfo")
+COMMANDS = tuple("dump pre-dump restore lazy-pages check page-server service swrk dedup cpuinfo gc".split())
 _ALL = " ".join(COMMANDS)
 _NETWORK = "dump pre-dump page-server lazy-pages service"
 
@@ -267,6 +267,7 @@ class Options:
     auto_dedup: bool = flag(
         "dump pre-dump restore page-server", "punch pages out of images that no longer need them", rpc="auto_dedup"
     )
+    dry_run: bool = flag("gc", "say what would be removed, and remove nothing")
     pre_dump_mode: str = one(
         "MODE",
         "pre-dump",

@@ -67,7 +67,7 @@ def _read(ctx: RestoreContext) -> RestoredTask | None:
     """Fill the context. Returns the root; None when there is no telling who that is."""
     os.close(ctx.images.open("INVENTORY"))
     with ctx.problems:
-        _check_inventory(ctx.images.read_one("INVENTORY"), ctx)
+        check_inventory(ctx.images.read_one("INVENTORY"), ctx)
     root = None
     with ctx.problems:
         root = pstree.read(ctx)
@@ -82,7 +82,8 @@ def _read(ctx: RestoreContext) -> RestoredTask | None:
     return root
 
 
-def _check_inventory(inventory: Message, ctx: RestoreContext) -> None:
+def check_inventory(inventory: Message, ctx: RestoreContext) -> None:
+    """Whether these are images that this engine can restore. Raises CrError."""
     if inventory.img_version not in _IMG_VERSIONS or not inventory.fdinfo_per_id:
         raise CrError(f"inventory.img: images of version {inventory.img_version} are not known to this engine")
     if inventory.pre_dump_mode:

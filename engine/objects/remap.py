@@ -185,7 +185,9 @@ class DumpedRemaps:
         from engine.objects.regular import REGULAR
 
         file_id, name = link_remap.make(target.fd, place.name, self._ctx)
-        entry = message("reg_file_entry")(id=file_id, flags=0, pos=0)
+        entry = message("reg_file_entry")(
+            id=file_id, flags=0, pos=0, link_inode=target.stat.st_ino, link_names=target.stat.st_nlink
+        )
         clear(entry.fown)
         set_text(entry, "name", name)
         self._ctx.add_entry(REGULAR, entry)

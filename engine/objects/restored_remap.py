@@ -74,6 +74,10 @@ class RestoredRemaps:
     def _name(self, file_id: int) -> str:
         return get_text(self._file(file_id).name)
 
+    def links(self) -> dict[str, Message]:
+        """The link remaps of the dump: their entries in files.img by name."""
+        return {self._name(link_id): self._file(link_id) for link_id in self._links.values()}
+
     # Before anything exists
 
     def check(self) -> None:

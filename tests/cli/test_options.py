@@ -13,10 +13,11 @@ from engine.options import COMMANDS, OPTIONS, Options
 # getopt_long's short option string of CRIU 4.2: one colon, argument; two colons, optional argument.
 SHORT = "dSsRt:hD:o:v::x::Vr:jJ:lW:L:M:"
 COUNT = 85
+OURS = {"dry-run"}
 
 
 def test_there_are_as_many_options_as_criu_has() -> None:
-    assert len(OPTIONS) == COUNT
+    assert len(OPTIONS.keys() - OURS) == COUNT
 
 
 def test_letters_are_those_of_criu() -> None:
