@@ -84,7 +84,11 @@ def _check_pty(pty: Pty, images: TerminalImages, ctx: RestoreContext) -> None:
         what = f"tty-info.img: the master of terminal {pty.index} has no description, or several"
         ctx.problems.add(what, remedy=_DAMAGED)
     elif not ctx.problems:
-        tty_pty.refuse_index(pty.index, images.slave_name(pty), ctx)
+        try:
+            tty_pty.refuse_index(pty.index, images.slave_name(pty), ctx)
+        except OSError as error:
+            name = images.ptmx_name(pty)
+            ctx.problems.add(f"{name}: {error.strerror}", remedy="mount a devpts, and make the node")
 
 
 def _check_sessions(images: TerminalImages, ctx: RestoreContext) -> None:

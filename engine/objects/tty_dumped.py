@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from engine import log
 from engine.kernel import terminal
 from engine.kernel.pty_holder import holder_of_master
-from engine.objects import tty_peek, tty_settings
+from engine.objects import tty_peek, tty_pty, tty_settings
 from engine.objects.external import is_external
 from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, VT, Terminal
 
@@ -264,11 +264,9 @@ def _controlled(task: Any) -> int:
 
 
 def _file_system(file: OpenFile) -> int:
-    """The devpts that a master or slave belongs to: the ptmx device is in it, or beside the directory of its name."""
-    directory = os.path.dirname(file.link)
-    if file.stat.st_rdev != terminal.PTMX or directory.endswith("/pts"):
-        return file.stat.st_dev
-    return os.stat(f"{directory}/pts").st_dev
+    """The devpts that a master or slave belongs to."""
+    is_master = file.stat.st_rdev == terminal.PTMX
+    return os.stat(tty_pty.directory_of(file.link)).st_dev if is_master else file.stat.st_dev
 
 
 def _name(device: int) -> str:

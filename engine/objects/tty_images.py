@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine.images.text import get_text
+from engine.objects import tty_pty
 from engine.objects.tty_kinds import CTTY, PTY
 from engine.objects.tty_queue import Queued
 
@@ -83,9 +84,8 @@ class TerminalImages:
         return os.path.dirname(self.name(self.files[pty.slave.id][0])) + "/ptmx"
 
     def slave_name(self, pty: Pty) -> str:
-        """In the directory of the ptmx device, or in pts beside that (Documentation/filesystems/devpts.rst)."""
-        directory = os.path.dirname(self.ptmx_name(pty))
-        return f"{directory}/{pty.index}" if directory.endswith("/pts") else f"{directory}/pts/{pty.index}"
+        """Of a pseudo terminal whose ptmx device is there. Raises OSError when it is not."""
+        return f"{tty_pty.directory_of(self.ptmx_name(pty))}/{pty.index}"
 
     def is_replaced(self, info: Message) -> bool:
         """Whether it is the terminal of a session outside of the tree, in whose place comes the engine's."""

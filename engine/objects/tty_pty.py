@@ -12,13 +12,28 @@ from typing import TYPE_CHECKING
 
 from engine.errors import CrError
 from engine.kernel import terminal
+from engine.kernel.names import file_system_type
 from engine.kernel.pty_holder import holder_of_master
 from engine.objects.paths import open_name
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoreContext
 
+_DEVPTS = 0x1CD1
 _MAX_PATH = "/proc/sys/kernel/pty/max"
+
+
+def directory_of(ptmx: str) -> str:
+    """The directory with the slaves of a ptmx device: its own, or pts beside it (Documentation/filesystems/devpts.rst).
+
+    ptmx  its name
+    """
+    fd = open_name(ptmx, os.O_PATH)
+    try:
+        inside = file_system_type(fd) == _DEVPTS
+    finally:
+        os.close(fd)
+    return os.path.dirname(ptmx) if inside else f"{os.path.dirname(ptmx)}/pts"
 
 
 def limit() -> int:
