@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -32,8 +33,8 @@ def compiler() -> str | None:
 def executable(program: Program, cache: Path) -> Path:
     """Path of the compiled program, compiled now if need be. Raises CannotBuild.
 
-    xdist workers share the cache: the compiler writes to a name of its own and the rename is atomic, so the worst
-    that can happen is that two of them do the same work.
+    xdist workers share the cache: the compiler writes to a name of its own, and the first that has finished gives the
+    file its name, for good: it may run already when a second one comes.
     """
     cc = compiler()
     if cc is None:
@@ -50,7 +51,8 @@ def executable(program: Program, cache: Path) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise CannotBuild(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
-        result.rename(made)
+        with contextlib.suppress(FileExistsError):
+            os.link(result, made)
     return made
 
 
