@@ -34,7 +34,7 @@ from engine.tape.stub import (
     make_root_stub,
 )
 from engine.tape.tape import Tape, TapeError
-from engine.task import aio, births, core, cpu_state, dead_leader, fs, limits, lsm, mm, signals, vdso, zombie
+from engine.task import aio, births, core, cpu_state, dead_leader, fs, limits, mm, signals, vdso, zombie
 from engine.task.rebuild import AddressSpace, park_vdso
 
 if TYPE_CHECKING:
@@ -225,7 +225,9 @@ class Restore:
             vdso.restore(tape, task.mm, self.parked)
             task.stub.run(tape)
             aio.restore(task, self.ctx)
-            lsm.restore_process(task, self.ctx)
+            tape = Tape()
+            core.restore_process(tape, task, self.ctx)
+            task.stub.run(tape)
             leader, *others = task.all_threads
             leader.stub = task.stub
             for thread in others:

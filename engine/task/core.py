@@ -7,7 +7,8 @@ Each module below holds one subject, dump facing restore, and offers what applie
     ask_task(tape, task, core)               on dump, from inside: add calls, return a function that takes the answers
     ask_thread(tape, thread, core)           the same in each thread
     check(task, ctx)                         before a restore: problems go to ctx.problems
-    restore_task(tape, task, ctx)            on restore, in the leader, once for the process
+    restore_process(tape, task, ctx)         on restore, in the leader, which all other threads are to inherit from
+    restore_task(tape, task, ctx)            in the leader, once for the process
     restore_thread(tape, thread, task, ctx)  in each thread
     finish_task(tape, task, ctx)             in the leader, once all threads of all tasks are complete
 
@@ -95,6 +96,12 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
     """Find what would keep a task's cores from being restored."""
     for check_subject in _offering("check"):
         check_subject(task, ctx)
+
+
+def restore_process(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
+    """Add to the leader's tape what all threads have from it."""
+    for restore in _offering("restore_process"):
+        restore(tape, task, ctx)
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:

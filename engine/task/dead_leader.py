@@ -71,7 +71,6 @@ def exit_leader(task: RestoredTask, ctx: RestoreContext) -> None:
     leader = task.dead_leader
     assert leader is not None
     tape = Tape()
-    tape.call("personality", task.core.tc.personality)
     tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(task.core.tc)))
     scheduling.restore_thread(tape, leader, task, ctx)
     credentials.restore_thread(tape, leader, task, ctx)

@@ -84,17 +84,15 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
     ctx.problems.add(what, remedy="use --lsm-profile none, or name a profile of this system")
 
 
-def restore_process(task: RestoredTask, ctx: RestoreContext) -> None:
-    """While the leader is alone: the context of SELinux, of which all threads have the same."""
+def restore_process(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
+    """The context of SELinux, of which all threads have the same."""
     wanted = ctx.part(Wanted)
     leader = task.all_threads[0]
     if wanted.kind != lsm.SELINUX or not wanted.label(leader):
         return
     number = _give_proc(task, ctx)
-    tape = Tape()
     _write(tape, number, "current", wanted.label(leader))
     tape.call("close", number)
-    task.stub.run(tape)
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:

@@ -129,26 +129,30 @@ class _LowestOomScore:
         return self._possible
 
 
+def restore_process(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
+    """Personality and login uid are each thread's own, but images have one."""
+    tc = task.core.tc
+    tape.call("personality", tc.personality)
+    if tc.HasField("loginuid") and tc.loginuid not in (LOGINUID_UNSET, read_loginuid(task.pid)):
+        _write_loginuid(tape, task, ctx, tc.loginuid)
+
+
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
-    """loginuid and oom_score_adj are files, which the engine writes. membarrier registers by the commands whose bits
-    the mask has."""
+    """oom_score_adj is a file that the engine writes. membarrier registers by the commands whose bits the mask has."""
     tc = task.core.tc
     tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(tc)))
-    tape.call("personality", tc.personality)
     tape.call("prctl", _PR_SET_CHILD_SUBREAPER, int(tc.child_subreaper))
     for bit in range(32):
         if tc.membarrier_registration_mask >> bit & 1:
             tape.call("membarrier", 1 << bit, 0, 0)
     if tc.HasField("oom_score_adj") and tc.oom_score_adj != read_oom_score_adj(task.pid):
         _write(task.pid, "oom_score_adj", tc.oom_score_adj)
-    if tc.HasField("loginuid") and tc.loginuid not in (LOGINUID_UNSET, read_loginuid(task.threads[0].tid)):
-        _write_loginuid(tape, task, ctx, tc.loginuid)
 
 
 def _write_loginuid(tape: Tape, task: RestoredTask, ctx: RestoreContext, value: int) -> None:
     """Only a task itself may write its login uid (fs/proc/base.c, proc_loginuid_write). It gets the file from us, since
     it may see no /proc."""
-    fd = os.open(f"/proc/{task.threads[0].tid}/loginuid", os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(f"/proc/{task.pid}/loginuid", os.O_WRONLY | os.O_CLOEXEC)
     (number,) = ctx.channel.send(task.stub, [fd])
     os.close(fd)
     text = str(value).encode()

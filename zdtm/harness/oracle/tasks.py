@@ -60,7 +60,7 @@ def task_facts(pid: int, names: Names) -> Facts:
     facts["namespaces"] = {name: os.readlink(f"/proc/{pid}/ns/{name}") for name in os.listdir(f"/proc/{pid}/ns")}
     facts["limits"] = _limits(pid)
     facts["timers"] = _timers(pid)
-    facts["misc"] = {name: _text(pid, name) for name in ("oom_score_adj", "loginuid", "personality")}
+    facts["misc"] = {"oom_score_adj": _text(pid, "oom_score_adj")}
     facts["cgroup"] = {"groups": _text(pid, "cgroup")}
     for tid in threads:
         _add_thread_facts(facts, pid, tid)
@@ -86,6 +86,7 @@ def _add_thread_facts(facts: Facts, pid: int, tid: int) -> None:
             if name in status:
                 facts.setdefault(kind, {})[f"{name} of {tid}"] = status[name]
     facts["threads"][f"comm of {tid}"] = _comm(tid)
+    facts["misc"] |= {f"{name} of {tid}": _text(tid, name) for name in ("loginuid", "personality")}
     param = os.sched_getparam(tid).sched_priority
     nice = os.getpriority(os.PRIO_PROCESS, tid)
     facts.setdefault("sched", {})[str(tid)] = f"policy {os.sched_getscheduler(tid)} priority {param} nice {nice}"
