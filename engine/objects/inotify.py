@@ -11,6 +11,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from engine import log
 from engine.errors import CrError
 from engine.kernel.inotify_queue import IN_IGNORED, InotifyEvent, inotify_queue
 from engine.kernel.notify import bytes_of_events, inotify_add_watch, inotify_init, inotify_set_mask, set_next_wd
@@ -145,8 +146,11 @@ def _add_watches(fd: int, watched: list[tuple[Message, int]], entry: Message, ct
 
 
 def _listen(fd: int, watched: list[tuple[int, int]]) -> None:
-    """Have the watches tell what they are to tell."""
+    """Have the watches tell what they are to tell. The restore can't fail any more."""
     for mask, file in watched:
-        inotify_set_mask(fd, file_of_descriptor(file), mask)
+        try:
+            inotify_set_mask(fd, file_of_descriptor(file), mask)
+        except OSError as error:
+            log.warn(f"an inotify watch stays deaf: {error.strerror}")
         os.close(file)
     os.close(fd)

@@ -49,31 +49,46 @@ _WITHOUT_ISDIR = IN_MOVE_SELF, IN_DELETE_SELF, IN_IGNORED
 _NAMED = IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO
 """Events of directories that always have a name."""
 _LIMIT = "/proc/sys/fs/inotify/max_queued_events"
-_OPEN_PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _AWAY = "away"
+_NAME_MAX = 255
 
 
 def problem(events: list[InotifyEvent]) -> str | None:
     """Why events can't be made to happen again, None if they can. They may come from an image."""
     directories = _directories(events)
+    arrivals = {_rename_of(event): number for number, event in enumerate(events) if _kind(event) == IN_MOVED_TO}
     for number, event in enumerate(events):
-        kind = event.mask & ~IN_ISDIR
         following = events[number + 1] if number + 1 < len(events) else None
-        bad_name = b"/" in event.name or b"\0" in event.name or event.name in (b".", b"..") or len(event.name) > 255
-        why = None
-        if (event.wd < 1 and kind != IN_Q_OVERFLOW) or bad_name or (kind in _NAMED and not event.name):
-            why = "is no possible one"
-        elif kind == IN_DELETE_SELF and (following is None or following[:2] != (event.wd, IN_IGNORED)):
-            why = "comes without the end of its watch"
-        elif kind == IN_MOVED_FROM and _is_torn(number, events):
-            why = "is a rename whose halves are apart"
-        elif kind not in (*_SIMPLE, IN_DELETE_SELF, IN_IGNORED, IN_MOVED_FROM, IN_MOVED_TO, IN_Q_OVERFLOW):
-            why = "is of a kind that can't be made again"
-        elif _contradicts(event, kind, event.wd in directories):
-            why = "does not fit to the others of its watch"
+        arrives_later = arrivals.get(_rename_of(event), -1) > number
+        why = _why_not(event, following, arrives_later, event.wd in directories)
         if why:
             return f"event {event.mask:#x} of watch {event.wd} {why}"
     return None
+
+
+def _why_not(
+    event: InotifyEvent, following: InotifyEvent | None, arrives_later: bool, is_directory: bool
+) -> str | None:
+    kind = _kind(event)
+    bad_name = b"/" in event.name or b"\0" in event.name or event.name in (b".", b"..") or len(event.name) > _NAME_MAX
+    if (event.wd < 1 and kind != IN_Q_OVERFLOW) or bad_name or (kind in _NAMED and not event.name):
+        return "is no possible one"
+    if kind == IN_DELETE_SELF and (following is None or following[:2] != (event.wd, IN_IGNORED)):
+        return "comes without the end of its watch"
+    if kind == IN_MOVED_FROM and arrives_later and not (following and _is_pair(event, following)):
+        return "is a rename whose halves are apart"
+    if kind not in (*_SIMPLE, IN_DELETE_SELF, IN_IGNORED, IN_MOVED_FROM, IN_MOVED_TO, IN_Q_OVERFLOW):
+        return "is of a kind that can't be made again"
+    return "does not fit to the others of its watch" if _contradicts(event, kind, is_directory) else None
+
+
+def _kind(event: InotifyEvent) -> int:
+    return event.mask & ~IN_ISDIR
+
+
+def _rename_of(event: InotifyEvent) -> tuple[int, int]:
+    """What both halves of a rename have in common."""
+    return event.cookie, event.mask & IN_ISDIR
 
 
 def _contradicts(event: InotifyEvent, kind: int, is_directory: bool) -> bool:
@@ -83,17 +98,9 @@ def _contradicts(event: InotifyEvent, kind: int, is_directory: bool) -> bool:
     return own and is_directory != bool(event.mask & IN_ISDIR)
 
 
-def _is_torn(number: int, events: list[InotifyEvent]) -> bool:
-    """Whether the other half of a rename is somewhere else than behind the first."""
-    later = events[number + 2 :]
-    first = events[number]
-    adjacent = number + 1 < len(events) and _is_pair(first, events[number + 1])
-    return not adjacent and any(_is_pair(first, event) for event in later)
-
-
 def _is_pair(first: InotifyEvent, second: InotifyEvent) -> bool:
-    same = (first.cookie, first.mask & IN_ISDIR) == (second.cookie, second.mask & IN_ISDIR)
-    return same and second.mask & ~IN_ISDIR == IN_MOVED_TO and first.mask & ~IN_ISDIR == IN_MOVED_FROM
+    kinds = _kind(first), _kind(second)
+    return kinds == (IN_MOVED_FROM, IN_MOVED_TO) and _rename_of(first) == _rename_of(second)
 
 
 def _directories(events: list[InotifyEvent]) -> set[int]:
@@ -181,7 +188,7 @@ class Replay:
         skip = False
         for number, event in enumerate(events):
             following = events[number + 1] if number + 1 < len(events) else None
-            kind = event.mask & ~IN_ISDIR
+            kind = _kind(event)
             if skip:
                 skip = False
             elif kind == IN_DELETE_SELF:
@@ -239,7 +246,7 @@ class Replay:
         masks: dict[int, int] = {}
         for event in (source, target):
             if event is not None:
-                masks[event.wd] = masks.get(event.wd, 0) | event.mask & ~IN_ISDIR
+                masks[event.wd] = masks.get(event.wd, 0) | _kind(event)
         for wd, mask in masks.items():
             self._hear(wd, mask)
         os.rename(old[0], new[0], src_dir_fd=old[1], dst_dir_fd=new[1])

@@ -90,7 +90,7 @@ def test_cache_after_names_were_swapped(ctx: Any, tmp_path: Path) -> None:
 
 def test_damaged_cache(ctx: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(irmap.log, "warn", said.append)
+    monkeypatch.setattr("engine.log.warn", said.append)
     (tmp_path / "work/irmap-cache").write_bytes(b"nonsense")
     assert InodeMap(ctx).find(inode(tmp_path / "tree")) == str(tmp_path / "tree")
     assert "paths are looked for anew" in said[0]

@@ -392,6 +392,33 @@ def test_external_end_of_a_pair(cycle: Cycle) -> None:
     close(given, other)
 
 
+def test_external_end_with_something_to_read(cycle: Cycle) -> None:
+    left, right = socket.socketpair(socket.AF_UNIX, STREAM)
+    with left, right:
+        right.send(b"x")
+        cycle.opts.external = [f"unix[{os.fstat(left.fileno()).st_ino}]"]
+        with pytest.raises(Refused, match="what waits in it could only be sent again by its peer"):
+            cycle.dump(left.fileno())
+
+
+def test_given_end_gets_options_and_flags(cycle: Cycle) -> None:
+    left, right = socket.socketpair(socket.AF_UNIX, STREAM)
+    inode = os.fstat(left.fileno()).st_ino
+    left.setblocking(False)
+    left.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    left.shutdown(socket.SHUT_WR)
+    cycle.opts.external = [f"unix[{inode}]"]
+    cycle.dump(left.fileno())
+    close(left, right)
+    given, other = socket.socketpair(socket.AF_UNIX, STREAM)
+    cycle.opts.inherit_fd = [(given.fileno(), f"socket:[{inode}]")]
+    (fd,) = cycle.restore()
+    assert not os.get_blocking(fd)
+    assert given.getsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED) == 1
+    assert other.recv(1) == b""
+    close(given, other)
+
+
 def test_external_end_that_is_not_given(cycle: Cycle) -> None:
     left, right = socket.socketpair(socket.AF_UNIX, STREAM)
     inode = os.fstat(left.fileno()).st_ino

@@ -22,8 +22,9 @@ def peer(sock: socket.socket) -> tuple[int, ...]:
 
 
 def sender(sock: socket.socket) -> tuple[int, ...]:
-    """Who has sent what comes next."""
-    _, control, _, _ = sock.recvmsg(64, 64)
+    """Who has sent what comes next, a greeting."""
+    words, control, _, _ = sock.recvmsg(64, 64)
+    equal(words, b"hello", "what the client has sent")
     return CREDENTIALS.unpack(next(data for _, kind, data in control if kind == socket.SCM_CREDENTIALS))
 
 
