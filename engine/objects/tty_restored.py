@@ -25,7 +25,7 @@ from engine.objects.regular import open_entry
 from engine.objects.status_flags import O_LARGEFILE
 from engine.objects.tty_current import open_current, open_hung_up
 from engine.objects.tty_images import Pty, TerminalImages, external_key
-from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY
+from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoreContext
@@ -163,6 +163,8 @@ class RestoredTerminals:
         else:
             handle = self._given(info) if info.type == EXT_TTY else tty_outside.open_in_place(os.O_RDWR)
         self._handles[info.id] = handle
+        if info.type in (EXT_TTY, SERIAL):
+            tty_settings.restore_window(info, handle)
         if info.type != CONSOLE and info.HasField("termios"):
             self._ctx.on_success(partial(tty_outside.set_modes, handle, tty_settings.modes_of(info.termios)))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.kernel import terminal
 from engine.kernel.terminal import Modes, WindowSize
+from engine.objects.tty_kinds import CONSOLE, VT
 
 if TYPE_CHECKING:
     from engine.objects.base import OpenFile
@@ -23,12 +24,13 @@ _CBAUD, _INPUT_SHIFT, _BOTHER = 0o010017, 16, 0o010000
 
 
 def describe(entry: Message, fd: int) -> None:
-    """Fill in what a terminal that is not hung up says. fd: any description of it."""
+    """Fill in what a terminal that is not hung up says. fd: any description of it. The size of the machine's own screen
+    is none of the tree's."""
     _put_modes(entry.termios, terminal.modes(fd))
     _put_modes(entry.termios_locked, terminal.locked_modes(fd))
-    size = terminal.window_size(fd)
-    window = entry.winsize
-    window.ws_row, window.ws_col, window.ws_xpixel, window.ws_ypixel = size
+    if entry.type not in (CONSOLE, VT):
+        window = entry.winsize
+        window.ws_row, window.ws_col, window.ws_xpixel, window.ws_ypixel = terminal.window_size(fd)
 
 
 def describe_file(entry: Message, file: OpenFile) -> None:

@@ -12,7 +12,7 @@ import termios
 
 from zdtm.lib.outside import FIRST, Outside
 from zdtm.lib.program import equal, ready, run
-from zdtm.lib.terminal import new_master, open_slave, session_of, set_raw, unread
+from zdtm.lib.terminal import WINDOW, new_master, open_slave, session_of, set_raw, unread
 
 COUNT = 10
 CONTROLLING = FIRST + 4
@@ -43,9 +43,11 @@ def main() -> None:
     current = os.open("/dev/tty", os.O_RDWR)
     raw = FIRST + COUNT - 1
     set_raw(raw)
+    fcntl.ioctl(raw, termios.TIOCSWINSZ, WINDOW.pack(40, 120, 0, 0))
     modes = [termios.tcgetattr(FIRST + number) for number in range(COUNT)]
     ready()
     equal([termios.tcgetattr(FIRST + number) for number in range(COUNT)], modes, "modes of the terminals")
+    equal(WINDOW.unpack(fcntl.ioctl(raw, termios.TIOCGWINSZ, bytes(WINDOW.size))), (40, 120, 0, 0), "size of a window")
     equal(session_of(CONTROLLING), os.getsid(0), "session of the terminal")
     equal(os.tcgetpgrp(current), os.getpgrp(), "foreground group")
     for number in range(COUNT):
