@@ -339,3 +339,49 @@ def test_other_line_discipline(cycle: Cycle, pair: Pair) -> None:
     ioctl(pair.slave, 0x5423, struct.pack("i", ppp_or_null))
     with pytest.raises(Refused, match="line discipline of this terminal is not the usual one"):
         cycle.dump(pair.master, pair.slave)
+
+
+def _twice(infos: list[Any]) -> None:
+    infos.append(type(infos[0])())
+    infos[-1].CopyFrom(infos[0])
+    infos[-1].id += 64
+
+
+_CRAFTED: dict[str, tuple[Callable[[list[Any]], object], str]] = {
+    "impossible number": (lambda infos: setattr(infos[0].pty, "index", 1 << 30), r"there are \d+ at most"),
+    "no number": (lambda infos: infos[0].ClearField("pty"), "has no number, or a needless one"),
+    "the same twice": (_twice, "a pseudo terminal is there twice"),
+    "not there": (lambda infos: infos.clear(), "is not in tty-info.img"),
+    "external": (lambda infos: (setattr(infos[1], "type", 5), infos[1].ClearField("pty")), "this terminal is external"),
+    "a machine's": (lambda infos: (setattr(infos[1], "type", 3), infos[1].ClearField("pty")), "is not terminal 136:"),
+    "lost master": (lambda infos: infos.pop(0), "its master was not in the tree that was dumped"),
+}
+
+
+@pytest.mark.parametrize("name", _CRAFTED)
+def test_crafted_images(cycle: Cycle, name: str) -> None:
+    pair = Pair()
+    cycle.dump(pair.master, pair.slave)
+    pair.close()
+    change, reason = _CRAFTED[name]
+    infos = list(cycle.images.read("TTY_INFO"))
+    change(infos)
+    with cycle.images.writer("TTY_INFO") as image:
+        for info in infos:
+            image.put(info)
+    with pytest.raises(Refused, match=reason):
+        cycle.check()
+
+
+def test_lengths_of_lines_that_lie(cycle: Cycle, pair: Pair) -> None:
+    """More lines than there is data, and longer ones: what there is comes back."""
+    typed(pair, b"line\n")
+    cycle.dump(pair.master, pair.slave)
+    entries = list(cycle.images.read("TTY_DATA"))
+    with cycle.images.writer("TTY_DATA") as image:
+        for entry in entries:
+            if entry.lines:
+                entry.lines[:] = [5, 1 << 31, 7]
+            image.put(entry)
+    _, slave = _renumbered(cycle, terminal.pty_index(pair.master))
+    assert os.read(slave, 100) == b"line\n"
