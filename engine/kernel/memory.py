@@ -18,6 +18,11 @@ class Memory:
         self.pid = pid
         self._fd = os.open(f"/proc/{tid or pid}/mem", os.O_RDWR | os.O_CLOEXEC)
 
+    @property
+    def fd(self) -> int:
+        """The descriptor of /proc/PID/mem."""
+        return self._fd
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

@@ -7,8 +7,9 @@ and taken up to the old head, and submitted up to the old tail. Then the old eve
 moved to its old address, which is the context's number from then on (fs/aio.c, aio_ring_mremap).
 
 The kernel tells nobody what is in flight. Requests that are not answered at once are nearly always direct I/O, whose
-pages are pinned; the dump waits a while for all pins of the system to be gone. What is not answered by then, and polls
-(IOCB_CMD_POLL), never are. A forked child has the mapping, but not the context, which only the child can tell.
+pages are pinned: the dump waits a while for all pins of the system to be gone, and what is not answered by then never
+is. Polls may take for ever, so they are refused; they are found where the kernel can be looked into. A forked child has
+the mapping, but not the context, which only the child can tell.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
+from engine import log
 from engine.errors import CrError
 from engine.tape.tape import Tape
 from engine.task import vma as vmas
@@ -68,8 +70,22 @@ def collect(ctx: DumpContext, task: Task, mm: Message) -> None:
         if not entry.status & vmas.AIORING:
             continue
         ctx.part(_Pins)
+        _refuse_polls(ctx, task, entry.start)
         size = entry.end - entry.start
         mm.aios.add(id=entry.start, nr_req=(_events_of(size) - 2) // 2, ring_len=size)
+
+
+def _refuse_polls(ctx: DumpContext, task: Task, address: int) -> None:
+    from engine.kernel.aio_requests import has_waiting
+
+    try:
+        waits = has_waiting(task.memory.fd, address)
+    except OSError as error:
+        log.warn(f"task {task.pid}: aio context {address:#x}: requests that wait can't be seen: {error.strerror}")
+        return
+    if waits:
+        what = f"its aio context {address:#x} has poll requests that wait (IOCB_CMD_POLL), which can't be dumped"
+        ctx.problems.add(what, task.pid, "have them cancelled (io_cancel)")
 
 
 def _events_of(size: int) -> int:
