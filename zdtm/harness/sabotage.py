@@ -198,7 +198,6 @@ KINDS: dict[str, Callable[[str], int]] = {
     "socket-options": partial(edit_entries, "FILES", _socket(lambda sock: _flip("so_keepalive", 1, sock.opts))),
     "socket-backlog": partial(edit_entries, "FILES", _socket(_shorter_backlog)),
     "socket-shutdown": partial(edit_entries, "FILES", _socket(partial(_set, "shutdown", 0))),
-    "tcp-stream": partial(edit_entries, "TCP_STREAM", _invert_payload),
     "ghost-content": partial(edit_entries, "GHOST_FILE", _invert_payload),
     "memfd-seals": partial(edit_entries, "MEMFD_INODE", lambda record: _set("seals", 0, record.entry)),
     "locks": partial(edit_entries, "FILE_LOCKS", _drop),
