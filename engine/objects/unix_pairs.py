@@ -24,6 +24,7 @@ from engine.objects import unix_creds
 from engine.objects.external import inherited
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
 from engine.objects.unix_queue import RestoredQueues
+from engine.objects.unix_service import answer_of_self_dump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
-EXTERN = 1
+EXTERN, SERVICE = 1, 2
 TYPES = (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET)
 STATES = (ESTABLISHED, CLOSE, LISTEN)
 _RCV_SHUTDOWN, _SEND_SHUTDOWN = 1, 2
@@ -201,6 +202,9 @@ class RestoredSockets:
         peer = self.peer(entry)
         if entry.state == LISTEN:
             self._make_listener(entry)
+        elif entry.uflags & SERVICE:
+            self._make_pair(entry, None)
+            os.write(self.partners[entry.ino], answer_of_self_dump())
         elif entry.state != ESTABLISHED or (peer is not None and peer.state == LISTEN):
             self._make(entry)
         elif peer is not None:

@@ -19,7 +19,7 @@ from engine.objects import sock_opts, unix_creds, unix_name, unix_waiting
 from engine.objects.base import FileKind
 from engine.objects.external import is_external, is_inherited
 from engine.objects.fown import clear
-from engine.objects.unix_pairs import EXTERN, STATES, TYPES, RestoredSockets, inherit_key, saying
+from engine.objects.unix_pairs import EXTERN, SERVICE, STATES, TYPES, RestoredSockets, inherit_key, saying
 from engine.objects.unix_peek import bytes_waiting, events, raw_name
 from engine.objects.unix_queue import DumpedQueues, RestoredQueues
 from engine.objects.unix_settle import settle
@@ -80,7 +80,7 @@ class UnixSocketKind(FileKind):
             type=row.type,
             state=row.state,
             flags=file.flags,
-            uflags=0,
+            uflags=SERVICE if _is_to_service(row, ctx) else 0,
             backlog=row.backlog,
             peer=_peer(file, row, ctx),
             shutdown=row.shutdown,
@@ -231,7 +231,7 @@ def _peer(file: OpenFile, row: UnixSocket, ctx: DumpContext) -> int:
     """The inode number of the peer as images have it, 0 for none."""
     sockets = ctx.part(_DumpedSockets)
     peer = sockets.listeners.get(row.ino) or row.peer
-    if not peer:
+    if not peer or _is_to_service(row, ctx):
         return 0
     if sockets.file(peer) is not None:
         return peer
@@ -253,6 +253,11 @@ def _peer(file: OpenFile, row: UnixSocket, ctx: DumpContext) -> int:
         remedy += f", or let it be closed by --external unix[{row.ino}]"
     ctx.problems.add(f"{file}: is connected to unix socket {peer}, which is not in the tree", file.task.pid, remedy)
     return 0
+
+
+def _is_to_service(row: UnixSocket, ctx: DumpContext) -> bool:
+    """Whether a socket is the one through which the tree has asked to be dumped. It gets its answer when restored."""
+    return ctx.opts.client is not None and row.peer == ctx.opts.client.link.inode
 
 
 def _peer_name(sock: socket.socket) -> bytes:
