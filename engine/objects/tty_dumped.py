@@ -119,7 +119,10 @@ class DumpedTerminals:
         return device in self._terminals or self._ctx.opts.shell_job
 
     def _refuse_outside(self, found: Terminal) -> None:
+        client = self._ctx.opts.client
         if not found.is_outside or found.kind == EXT_TTY or self._ctx.opts.shell_job:
+            return
+        if client is not None and client.orphan_pts_master:
             return
         where = f"has its master outside of the tree, in {holder_of_master(os.minor(found.device))}"
         remedy = "dump it in one tree with that, or use --shell-job to have the terminal of the restore in its place"

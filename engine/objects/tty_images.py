@@ -17,10 +17,15 @@ Message = Any
 
 
 class Pty:
-    """A pseudo terminal to be. master, slave: tty_info_entry of its sides, None for one that nothing refers to."""
+    """A pseudo terminal to be.
 
-    def __init__(self, index: int) -> None:
+    master, slave  tty_info_entry of its sides, None for one that nothing refers to
+    is_wanted      a client wants to have the master if the tree has not (docs/rpc.md)
+    """
+
+    def __init__(self, index: int, is_wanted: bool = False) -> None:
         self.index = index
+        self.is_wanted = is_wanted
         self.master: Message = None
         self.slave: Message = None
 
@@ -35,8 +40,13 @@ class Pty:
 
     @property
     def is_inside(self) -> bool:
-        """Whether the engine makes it: the tree has the master, or had it."""
-        return self.master is not None or self.hung_up
+        """Whether the engine makes it: the tree has the master, or had it, or it is handed over."""
+        return self.master is not None or self.hung_up or self.is_wanted
+
+    @property
+    def is_handed_over(self) -> bool:
+        """Whether the master goes to the client."""
+        return self.is_wanted and self.master is None and not self.hung_up
 
 
 class TerminalImages:
@@ -57,8 +67,10 @@ class TerminalImages:
 
     def _pair(self) -> list[Pty]:
         found: dict[int, Pty] = {}
+        client = self._ctx.opts.client
+        is_wanted = client is not None and client.orphan_pts_master
         for info in self.of_type(PTY):
-            pty = found.setdefault(info.pty.index, Pty(info.pty.index))
+            pty = found.setdefault(info.pty.index, Pty(info.pty.index, is_wanted))
             if info.id & 1:
                 pty.master = info
             else:

@@ -1,7 +1,8 @@
 """The terminals of a restore. All are made at once, with what is queued in them, before any session is born: then none
 of this has to do with job control, and no signal is sent.
 
-    pseudo terminals       both sides from one new master; of a hung up one the master is closed again
+    pseudo terminals       both sides from one new master; of a hung up one the master is closed again,
+                           and of an orphan it may be handed over to a client (orphan_pts_master)
     the user's             given by --inherit-fd, for what --external named
     the engine's           in the place of the one of a shell outside of the tree (--shell-job)
     the machine's          console, virtual and serial ones are opened by their names
@@ -143,6 +144,9 @@ class RestoredTerminals:
         if pty.hung_up:
             os.close(master)
             return
+        if pty.is_handed_over:
+            self._hand_over(pty, master)
+            return
         if pty.slave is not None and pty.slave.exclusive:
             terminal.set_exclusive(self._handles[pty.slave.id], True)
         if pty.master.exclusive:
@@ -150,6 +154,16 @@ class RestoredTerminals:
         if pty.master.packet_mode:
             terminal.set_packet_mode(master, True)
         terminal.set_locked(master, pty.master.locked)
+
+    def _hand_over(self, pty: Pty, master: int) -> None:
+        """Give a master to the client, who is to hold it from now on."""
+        client = self._ctx.opts.client
+        assert client is not None
+        fcntl.fcntl(master, fcntl.F_SETFL, os.O_RDWR)
+        taken = client.hand_over_master(master)
+        os.close(master)
+        if not taken:
+            raise CrError(f"terminal /dev/pts/{pty.index}: the client does not take its master")
 
     # Others
 
