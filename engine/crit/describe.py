@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
+from engine.crit.files import printable
 from engine.crit.names import VALUES
 from engine.images.text import get_text
 
@@ -46,11 +47,6 @@ def file_name(file_id: int, images: ImageSet) -> str:
     """The path of a file, or what there is instead."""
     entry = images.files.get(file_id)
     return f"file {file_id}, which is missing" if entry is None else file_text(entry, images)
-
-
-def printable(text: str) -> str:
-    """Names come from anywhere: nothing in them may move a terminal's cursor."""
-    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def _companion(file_id: int, images: ImageSet) -> str:

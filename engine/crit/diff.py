@@ -5,11 +5,10 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from engine.crit.describe import printable
 from engine.crit.diff_fields import fields
 from engine.crit.diff_files import Files, descriptors, places
 from engine.crit.diff_memory import mappings, pages
-from engine.crit.files import Output
+from engine.crit.files import Output, printable
 from engine.crit.image_set import ImageSet
 from engine.images.text import get_text
 
@@ -35,7 +34,8 @@ def diff(first: str, second: str) -> bool:
 
 
 def _differences(before: ImageSet, after: ImageSet) -> Iterator[str]:
-    files = Files(before), Files(after)
+    earlier = Files(before)
+    files = earlier, Files(after, earlier)
     for pid, task in before.tasks.items():
         if pid not in after.tasks:
             yield f"task {pid} ({printable(task.comm)}) is gone"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from engine.crit.describe import printable
+from engine.crit.files import printable
 from engine.images.schema import hints
 
 if TYPE_CHECKING:

@@ -1,7 +1,8 @@
 """What differs between two descriptor tables.
 
 Numbers that only images have, and inode numbers of what has no name, change from dump to dump. So an open file, pipe or
-socket is called by the first descriptor that it has in the tree, "6152/3" for number 3 of task 6152.
+socket is called by the first descriptor that it has in the tree, "6152/3" for number 3 of task 6152. In the second set
+that is the name it has in the first one, as long as one of its descriptors is there still.
 """
 
 from __future__ import annotations
@@ -24,25 +25,46 @@ _IDENTITY = ("id", "ino", "pipe_id", "peer", "regf_id", "tty_info_id", "inode_id
 _AT_ONCE = 1 << 20
 
 
-class Files:
-    """The open files of one image set, called by their first descriptors."""
+class _Called:
+    """Names of objects.
 
-    def __init__(self, images: ImageSet) -> None:
+    names  by object
+    at     by descriptor
+    """
+
+    def __init__(self, holders: dict[int, list[str]], earlier: _Called | None) -> None:
+        """holders: the descriptors of each object."""
+        self.names: dict[int, str] = {}
+        self.at: dict[str, str] = {}
+        taken: set[str] = set()
+        for key, places in holders.items():
+            known = [earlier.at[place] for place in places if place in earlier.at] if earlier else []
+            name = next((name for name in (*known, *places) if name not in taken), places[0])
+            taken.add(name)
+            self.names[key] = name
+            self.at.update(dict.fromkeys(places, name))
+
+
+class Files:
+    """The open files of one image set, called by their first descriptors. earlier: those of the first set."""
+
+    def __init__(self, images: ImageSet, earlier: Files | None = None) -> None:
         self.images = images
-        self._first: dict[int, str] = {}
-        labels: dict[int, str] = {}
+        files: dict[int, list[str]] = {}
+        inodes: dict[int, list[str]] = {}
         for task in images.tasks.values():
             for entry in task.fdinfo:
-                name = self._first.setdefault(entry.id, f"{task.pid}/{entry.fd}")
-                file = images.file(entry.id)
-                for inode in _inodes(file):
-                    labels.setdefault(inode, name)
-        images.label = lambda inode: f"[{labels.get(inode, 'in flight')}]"
+                files.setdefault(entry.id, []).append(f"{task.pid}/{entry.fd}")
+                for inode in _inodes(images.file(entry.id)):
+                    inodes.setdefault(inode, []).append(f"{task.pid}/{entry.fd}")
+        self._files: _Called = _Called(files, earlier._files if earlier else None)
+        self._inodes: _Called = _Called(inodes, earlier._inodes if earlier else None)
+        images.label = lambda inode: f"[{self._inodes.names.get(inode, 'in flight')}]"
         self._queues = dict(self._read_queues())
 
     def first(self, file_id: int) -> str:
-        """The first descriptor of an open file."""
-        return self._first[file_id]
+        """What an open file is called."""
+        return self._files.names[file_id]
 
     def text(self, file_id: int) -> str:
         """What an open file is, as far as it can be compared."""

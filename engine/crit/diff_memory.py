@@ -44,6 +44,12 @@ class _Mapping:
         """By what a mapping that has moved is known again."""
         return self.text, self.size, self.entry.prot, self.entry.flags
 
+    def is_extended(self, other: _Mapping) -> bool:
+        """Whether it differs from another one in nothing but where it begins, as a stack that has grown."""
+        return (self.entry.end, self.text, self.entry.prot, self.entry.flags) == (
+            other.entry.end, other.text, other.entry.prot, other.entry.flags
+        )  # fmt: skip
+
 
 def mappings(old: TaskImages, new: TaskImages, before: ImageSet, after: ImageSet) -> Iterator[str]:
     """What has become of each mapping, and of the layout."""
@@ -54,12 +60,13 @@ def mappings(old: TaskImages, new: TaskImages, before: ImageSet, after: ImageSet
     for start in sorted(was.keys() & now.keys()):
         yield from _same_place(was[start], now[start])
     for mapping in gone:
-        moved = next((other for other in come if other.nature == mapping.nature), None)
-        if moved is None:
+        found = [other for other in come if other.nature == mapping.nature or other.is_extended(mapping)]
+        if not found:
             yield f"{mapping} is gone"
         else:
-            come.remove(moved)
-            yield f"{mapping} moved to {moved.area}"
+            come.remove(found[0])
+            how = "moved" if found[0].size == mapping.size else "grew" if found[0].size > mapping.size else "shrank"
+            yield f"{mapping} {how} to {found[0].area}"
     yield from (f"{mapping} is new" for mapping in come)
     yield from fields(old.mm, new.mm, without=_FILES)
 
@@ -82,9 +89,9 @@ def pages(number: int, kind: str, before: ImageSet, after: ImageSet) -> Iterator
                 (come if first is None else gone).add(vaddr, count)
             else:
                 _compare(vaddr, count, first, second, differing)
-    for ranges, what in (differing, "differ"), (gone, "are only in the first"), (come, "are only in the second"):
+    for ranges, what in (differing, "that differ"), (gone, "only in the first"), (come, "only in the second"):
         if ranges.count:
-            yield f"{ranges.count} pages {what}: {ranges}"
+            yield f"pages {what}, {ranges.count}: {ranges}"
 
 
 def _together(

@@ -13,10 +13,10 @@ from engine.crit.describe import (
     inet_address,
     kind_of,
     mapping_text,
-    printable,
     protection,
     socket_name,
 )
+from engine.crit.files import printable
 from engine.crit.image_set import ImageSet
 from engine.crit.names import VALUES
 from engine.images.pagemap import read_pagemap

@@ -97,6 +97,11 @@ class Output:
         self.write(text.encode("ascii"))
 
 
+def printable(text: str) -> str:
+    """Names come from anywhere: nothing in them may move a terminal's cursor, or look like another line."""
+    return text if text.isprintable() else text.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
 def show_nothing_more() -> None:
     """Whoever read standard output has gone: let nothing that may still be written fail."""
     devnull = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)

@@ -170,7 +170,7 @@ def _unknown(entry: Message) -> bytes:
 def _fill(entry: Message, value: Any, where: str) -> None:
     """Set the fields of a message. where: the path to it, for errors."""
     if not isinstance(value, dict):
-        raise ValueError(f"{where or 'the entry'} is {type(value).__name__}, it must be an object")
+        raise _Misplaced(f"{where or 'the entry'} is {type(value).__name__}, it must be an object")
     fields = entry.DESCRIPTOR.fields_by_name
     for name, content in value.items():
         if name in _KEPT:
@@ -178,7 +178,7 @@ def _fill(entry: Message, value: Any, where: str) -> None:
         path = f"{where}.{name}" if where else name
         field = fields.get(name)
         if field is None:
-            raise ValueError(f"a {entry.DESCRIPTOR.name} has no field {path}")
+            raise _Misplaced(f"a {entry.DESCRIPTOR.name} has no field {path}")
         try:
             _set(entry, field, content, path)
         except (TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -197,7 +197,7 @@ def _merge(entry: Message, unknown: bytes, where: str) -> None:
     try:
         entry.MergeFromString(unknown)
     except DecodeError as error:
-        raise ValueError(f"{where or 'the entry'}: {UNKNOWN} is no protobuf ({error})") from None
+        raise _Misplaced(f"{where or 'the entry'}: {UNKNOWN} is no protobuf ({error})") from None
 
 
 def _set(entry: Message, field: FieldDescriptor, content: Any, path: str) -> None:

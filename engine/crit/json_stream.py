@@ -14,12 +14,14 @@ import re
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from engine.crit.files import printable
 from engine.errors import CrError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _AT_ONCE = 1 << 20
+_LONGEST_ERROR = 500
 MAX_VALUE = 256 << 20
 """Characters of the largest value that is parsed as a whole."""
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -67,7 +69,10 @@ class JsonStream:
         self._ended = False
 
     def error(self, what: str) -> CrError:
-        return CrError(f"{self.name}: {what} (at character {self._dropped + self._at})")
+        """what: may quote the text, of which it then shows a beginning."""
+        shown = printable(what)
+        shown = shown if len(shown) <= _LONGEST_ERROR else shown[:_LONGEST_ERROR] + "…"
+        return CrError(f"{self.name}: {shown} (at character {self._dropped + self._at})")
 
     def names(self) -> Iterator[str]:
         """The keys of the object that begins here."""

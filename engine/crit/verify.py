@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from engine import argv
 from engine.check import NEEDED
 from engine.crit import tables
-from engine.crit.describe import printable
+from engine.crit.files import printable
 from engine.crit.wholeness import References, check_files, image_files
 from engine.errors import Problems
 from engine.images.directory import ImageDir

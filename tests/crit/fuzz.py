@@ -65,8 +65,8 @@ def main() -> None:
         corpus.mkdir(exist_ok=True)
         fill(corpus)
         limits = [f"-max_total_time={seconds}", f"-max_len={_LONGEST}", f"-rss_limit_mb={_MEBIBYTES}"]
-        artifacts = f"-artifact_prefix={corpus.parent}/"
-        atheris.Setup([sys.argv[0], *limits, f"-timeout={_SECONDS_FOR_ONE}", artifacts, str(corpus)], Target(Path(place)))
+        limits += [f"-timeout={_SECONDS_FOR_ONE}", f"-artifact_prefix={corpus.parent}/"]
+        atheris.Setup([sys.argv[0], *limits, str(corpus)], Target(Path(place)))
         atheris.Fuzz()
 
 

@@ -183,6 +183,8 @@ GOOD = '{"magic": "FS", "entries": [{"cwd_id": 1, "root_id": 2, "umask": 18}]}'
         (GOOD.replace("18", "9" * 5000), "this is no number of an image"),
         (GOOD.replace("18", "null"), "entry 1: umask: "),
         (GOOD.replace("18", "[18]"), "entry 1: umask: "),
+        (GOOD.replace("umask", "m\\nsk"), r"entry 1: a fs_entry has no field m\\nsk "),
+        (GOOD.replace("umask", "m" * 5000), "entry 1: a fs_entry has no field m{400,}… "),
         (GOOD.replace("umask", "mask"), "entry 1: a fs_entry has no field mask"),
         (GOOD.replace("18", '18, "@unknown": "!"'), "entry 1: no base64"),
         (GOOD.replace("18", '18, "@unknown": "//8="'), "entry 1: the entry: @unknown is no protobuf"),
@@ -204,6 +206,7 @@ def test_json_that_is_no_image(text: str, error: str, tmp_path: Path) -> None:
         encode(str(source), str(target))
     assert str(source) in raised.value.message
     assert len(raised.value.message) < 1000
+    assert "\n" not in raised.value.message
     assert not target.exists()
 
 
