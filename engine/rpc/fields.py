@@ -39,13 +39,18 @@ _PRE_DUMP_MODES = {1: "splice", 2: "read"}
 
 
 def options_of(
-    fields: Message, base: Options, client: Client, command: str, words: Iterable[str] = (), in_service: bool = False
+    fields: Message,
+    base: Options,
+    client: Client,
+    problems: Problems,
+    command: str,
+    words: Iterable[str] = (),
+    in_service: bool = False,
 ) -> Options:
     """Options for one request. base: what holds where neither fields nor their file say anything.
 
-    Raises Refused with everything that is wrong with them.
+    problems  gets everything that is wrong with them
     """
-    problems = Problems()
     opts = Options()
     for attribute in base.given:
         opts.given.add(attribute)
@@ -67,8 +72,8 @@ def options_of(
     for check in (argv.check, refuse_unserved):
         with problems:
             check(opts)
-    problems.cr_errno = EBADRQC
-    problems.raise_if_any(command)
+    if problems:
+        problems.cr_errno = EBADRQC
     return opts
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import CRIU_VERSION, __version__, log, places
-from engine.errors import CrError
+from engine.errors import CrError, Problems
 from engine.images.schema import enum, message
 from engine.kernel.title import set_title
 from engine.option import EBADRQC
@@ -110,13 +110,18 @@ class Call:
             cause = cause.__cause__
 
     def settle(self, command: str, *words: str) -> Options:
-        """Options of a command, whose directories and log are open. Raises CrError."""
+        """Options of a command, whose directories and log are open. The log is there before options are refused, since
+        people look there. Raises CrError."""
         if not self.said.HasField("opts"):
             raise CrError("the request has no opts, which say what and where", EBADRQC)
         session, fields = self.session, self.said.opts
         client = Client(session.link, fields, self.restored)
-        opts = options_of(fields, session.base, client, command, words, session.in_service)
-        places.settle(opts)
+        problems = Problems()
+        opts = options_of(fields, session.base, client, problems, command, words, session.in_service)
+        if "images_dir" in opts.given:
+            with problems:
+                places.settle(opts)
+        problems.raise_if_any(command)
         return opts
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from engine import unserved
-from engine.errors import Refused
+from engine.errors import Problems, Refused
 from engine.images.schema import message
 from engine.option_values import CPU_CAP_IMAGE
 from engine.options import OPTIONS, Options
@@ -35,8 +35,10 @@ def link() -> Iterator[Link]:
 
 def options(link: Link, command: str = "dump", base: Options | None = None, service: bool = False, **said: Any) -> Any:
     opts = request("DUMP", {"images_dir": "/images", **said}).opts
-    client = Client(link, opts, lambda _pid: None)
-    return fields.options_of(opts, base or Options(), client, command, in_service=service)
+    client, problems = Client(link, opts, lambda _pid: None), Problems()
+    found = fields.options_of(opts, base or Options(), client, problems, command, in_service=service)
+    problems.raise_if_any(command)
+    return found
 
 
 def refusal(link: Link, command: str = "dump", service: bool = False, **said: Any) -> str:
@@ -124,8 +126,9 @@ def test_all_that_is_wrong_is_said_at_once_and_by_name(link: Link, monkeypatch: 
 
 def test_there_must_be_a_place_for_images(link: Link) -> None:
     opts = request("DUMP", {}).opts
-    with pytest.raises(Refused, match="neither images_dir_fd nor images_dir"):
-        fields.options_of(opts, Options(), Client(link, opts, lambda _pid: None), "dump")
+    problems = Problems()
+    fields.options_of(opts, Options(), Client(link, opts, lambda _pid: None), problems, "dump")
+    assert problems.reasons == ["neither images_dir_fd nor images_dir says where the images are"]
 
 
 def test_a_service_can_not_do_what_a_child_can(link: Link) -> None:

@@ -153,6 +153,15 @@ def test_failures_say_what_and_why(images: str) -> None:
             assert client.process.wait(30) == 1
 
 
+def test_refused_options_are_in_the_log(sleeper: int, images: str, tmp_path: Path) -> None:
+    """Where runc tells people to look: it shows no message."""
+    with started(SWRK) as client:
+        said = {"pid": sleeper, "images_dir": images, "log_file": "dump.log", "inherit_fd": [{"key": "k", "fd": 1}]}
+        answer = client.ask("DUMP", said)
+        assert (answer.success, answer.cr_errno) == (False, 56)
+    assert "--inherit-fd works with restore only" in (tmp_path / "images/dump.log").read_text()
+
+
 def test_a_pid_in_use(sleeper: int, images: str) -> None:
     with started(SWRK) as client:
         assert client.ask("DUMP", {"pid": sleeper, "images_dir": images, "leave_running": True}).success
