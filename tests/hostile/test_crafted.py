@@ -94,6 +94,7 @@ def _trees(s: _Set) -> list[_Case]:
         _Case(s.entry("pstree.img", _set(sid=s.child)), f"--shell-job, in session {s.child} of its shell"),
         _Case(s.entry("pstree.img", _set(sid=1), 1), "pid 1 is in use, but the leader of a session"),
         _Case(s.entry(f"core-{s.child}.img", lambda e: _set(task_state=2)(e.tc)), "lives without a leader, or is dead"),
+        _Case(s.entry(f"core-{s.root}.img", lambda e: _set(task_state=2, exit_code=9)(e.tc)), "impossible status 0x9"),
         _Case(s.entry(f"core-{s.child}.img", lambda e: _set(stop_signo=65)(e.tc)), "stop_signo is 65, possible are"),
     ]
 
@@ -123,6 +124,13 @@ def _files_id(s: _Set) -> int:
     return int(s.entries(f"ids-{s.root}.img")[0].files_id)
 
 
+def _large_aio_ring(mm: Any) -> None:
+    """A ring that is described as it is mapped, but for more requests than fit."""
+    vma = mm.vmas[0]
+    vma.status = 8192
+    mm.aios.add(id=vma.start, nr_req=0xFFFFFFFF, ring_len=vma.end - vma.start)
+
+
 def _memory(s: _Set) -> list[_Case]:
     """Mappings where there can be none, and that would change what they map."""
     mm = f"mm-{s.root}.img"
@@ -132,6 +140,9 @@ def _memory(s: _Set) -> list[_Case]:
     assert hole is not None
     mapped = _shared_mapping(s)
     return [
+        _Case(s.vma(_set(status=8192)), "aio ring [0-9a-f]+ is not mapped as it is described"),
+        _Case(s.entry(mm, lambda e: e.aios.add(id=4096, nr_req=1, ring_len=4096)), "aio ring 1000 is not mapped"),
+        _Case(s.entry(mm, _large_aio_ring), "aio ring [0-9a-f]+ is not of the size"),
         _Case(s.vma(_set(end=second.start + 4096)), "mapping .* is out of order or out of range"),
         _Case(s.vma(_set(start=_KERNEL, end=_KERNEL + 4096)), "mapping ffff8.* is out of order or out of range"),
         _Case(s.vma(lambda v: _set(end=v.start)(v)), "mapping .* is out of order or out of range"),
