@@ -67,6 +67,30 @@ def test_dump(subject: Subject, tmp_path: Path, victim: str, shard: int) -> None
         _remove(subject)
 
 
+@pytest.mark.parametrize("shard", range(_SHARDS))
+@pytest.mark.parametrize("victim", ["worker", ""], ids=["killed", "failing"])
+def test_pre_dump(subject: Subject, tmp_path: Path, victim: str, shard: int) -> None:
+    """The second one, which also takes over what watches the memory since the first."""
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    def pre_dump(images: Path, *options: str) -> Callable[[], int]:
+        words = ["pre-dump", "-t", str(subject.pid), "-D", str(images), "-v4", "-o", "dump.log", *options]
+        return lambda: engine.cli.main(["crucible", *words])
+
+    def try_second(step: int = 0) -> stepper.Outcome:
+        _fresh(first)
+        _fresh(second)
+        assert pre_dump(first)() == 0, (first / "dump.log").read_text()[-2000:]
+        return stepper.run(pre_dump(second, "--prev-images-dir", "../first"), step, victim)
+
+    engine.dump_tree.load_ahead()
+    whole = try_second()
+    assert whole.succeeded, (second / "dump.log").read_text()[-2000:]
+    for step in range(1 + shard, whole.steps + 1, _SHARDS):
+        try_second(step)
+        subject.check_unharmed()
+
+
 def _remove(subject: Subject) -> None:
     for name in subject.remaps():
         os.unlink(subject.place / name)
