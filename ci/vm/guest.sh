@@ -9,7 +9,10 @@ mkdir -p /dev/pts /dev/shm /dev/hugepages /sys/fs/cgroup /tmp
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
 mount -t hugetlbfs hugetlbfs /dev/hugepages
-mount -t tmpfs -o mode=1777 tmpfs /tmp
+# What programs do with files they do on a disk's file system: a tmpfs has no O_DIRECT before Linux 6.6.
+modprobe -a loop ext4
+truncate -s 3G /run/disk && mke2fs -q -t ext4 /run/disk && mount -o loop /run/disk /tmp
+chmod 1777 /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null

@@ -13,8 +13,8 @@ from ci.vm.packages import Archive, cache
 CHECKOUT = Path(__file__).resolve().parents[2]
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 SYSTEM = (
-    "base-files base-passwd busybox-static coreutils dash hostname iproute2 kmod libc-bin login mount ncurses-base "
-    "bash findutils gawk grep passwd procps python3 sed util-linux"
+    "base-files base-passwd bash busybox-static coreutils dash e2fsprogs findutils gawk grep hostname iproute2 kmod "
+    "libc-bin login mount ncurses-base passwd procps python3 sed util-linux"
 ).split()
 MODULES = "hypothesis protobuf pyroute2 pytest pytest-xdist python-ptrace rich".split()
 SITE_PACKAGES = "/usr/local/lib/python3.11/dist-packages"

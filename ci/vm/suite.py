@@ -22,7 +22,7 @@ from ci.vm.machine import Guest, Layer
 from ci.vm.packages import cache
 from zdtm.harness import build, header
 
-ENGINE_TESTS = ("tests/tape", "tests/task", "tests/kernel")
+ENGINE_TESTS = ("tests/tape", "tests/task", "tests/kernel", "tests/golden")
 CROSS_COMPILERS = {"amd64": "x86_64-linux-gnu-gcc", "arm64": "aarch64-linux-gnu-gcc"}
 GUEST_CACHE = "/var/cache/zdtm"
 TIMEOUT_SCALE = 20

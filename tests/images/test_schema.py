@@ -6,7 +6,7 @@ import difflib
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto
@@ -34,13 +34,42 @@ def _schema_lines() -> Iterator[str]:
     for path in COMPILED.glob("*.desc"):
         if path.stem == "descriptor":
             continue
-        file = File.FromString(path.read_bytes())
-        for enum in file.enum_type:
-            yield from _enum_lines(enum, "")
-        for message in file.message_type:
-            yield from _message_lines(message)
-        for extension in file.extension:
-            yield _field_line(extension, extension.extendee[1:], f"({extension.name})", {})
+        yield from _file_lines(File.FromString(path.read_bytes()))
+
+
+def _file_lines(file: File) -> Iterator[str]:
+    for enum in file.enum_type:
+        yield from _enum_lines(enum, "")
+    for message in file.message_type:
+        yield from _message_lines(message)
+    for extension in file.extension:
+        yield _field_line(extension, extension.extendee[1:], f"({extension.name})", {})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"number": 77},
+        {"type": FieldDescriptorProto.TYPE_UINT64},
+        {"label": FieldDescriptorProto.LABEL_REQUIRED},
+        {"label": FieldDescriptorProto.LABEL_REPEATED},
+        {"default_value": "1"},
+    ],
+    ids=str,
+)
+def test_lock_notices_a_changed_field(change: dict[str, Any]) -> None:
+    """The locked line is gone, and another one is there in its place."""
+    locked = set(LOCK.read_text().splitlines())
+    file = File.FromString((COMPILED / "pagemap.desc").read_bytes())
+    (entry,) = (message for message in file.message_type if message.name == "pagemap_entry")
+    (field,) = (field for field in entry.field if field.name == "flags")
+    before = set(_file_lines(file))
+    assert before <= locked
+    for name, value in change.items():
+        setattr(field, name, value)
+    after = set(_file_lines(file))
+    assert len(before - after) == 1
+    assert len(after - locked) == 1
 
 
 def _message_lines(message: DescriptorProto) -> Iterator[str]:

@@ -259,6 +259,28 @@ def test_an_item_costs_little(suite: Suite) -> None:
     assert (time.monotonic() - start - once) / 20 < 1
 
 
+def test_another_engine_restores(suite: Suite) -> None:
+    """The one that dumps can't, and is not asked to."""
+    suite.add("one.py")
+    fake = f"{sys.executable} {HERE / 'fake_engine.py'}"
+    assert "1 passed" in suite.run("--modes", "cli", "--restore-engine", fake, faults="restore-fails")
+    assert "restore: exit status 1" in suite.run("--modes", "cli", "--restore-engine", f"{fake} restore-fails")
+
+
+def test_what_the_oracle_is_told_to_ignore(suite: Suite) -> None:
+    suite.add("one.py")
+    assert "1 failed" in suite.run("--modes", "cli", faults="restore-changes-umask")
+    assert "1 passed" in suite.run("--modes", "cli", "--oracle-ignore", "fs,tree", faults="restore-changes-umask")
+
+
+def test_programs_that_depend_on_the_kernel(suite: Suite) -> None:
+    suite.add("one.py", header=f"{HEADER}kernel: the size of a page\n")
+    suite.add("two.py")
+    said = suite.run("--modes", "nocr", "-m", "kernel")
+    assert "1 passed, 1 deselected" in said
+    assert "PASSED static/one.py::h-nocr" in said
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -266,6 +288,8 @@ def test_an_item_costs_little(suite: Suite) -> None:
         ("--shard=3/2", "--shard: 3/2 should read I/N"),
         ("--engine=/no/such/engine", "--engine: /no/such/engine is not a program"),
         ("--sabotage=luck", "--sabotage: no kind luck"),
+        ("--restore-engine=/no/such/engine", "--restore-engine: /no/such/engine is not a program"),
+        ("--oracle-ignore=luck", "--oracle-ignore: unknown: luck"),
     ],
 )
 def test_bad_options(tmp_path: Path, option: str, message: str) -> None:

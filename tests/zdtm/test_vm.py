@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.vm import initramfs, kernels, suite
+from ci.vm import crossing, initramfs, kernels, roots, suite
 from ci.vm.kernels import Kernel
 
 PAYLOAD = b"an uncompressed kernel" * 1000
@@ -72,3 +72,14 @@ def test_the_engines_tests_run_in_the_first_shard(shard: str, count: int) -> Non
     assert all(line.endswith("|| status=1") for line in runs)
     assert f"--shard {shard}" in runs[0]
     assert lines[-1] == "exit $status"
+
+
+def test_images_cross_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roots, "criu", lambda: ["env", "/criu"])
+    runs = [line for line in crossing.script(["one.py", "two.c"]).splitlines() if " -m pytest " in line]
+    assert len(runs) == 2
+    ours = "-m engine'"
+    for run, (dumper, restorer) in zip(runs, ((ours, "'env /criu'"), ("'env /criu'", ours)), strict=True):
+        assert "zdtm/static/one.py zdtm/static/two.c" in run
+        assert f"{dumper} --restore-engine" in run
+        assert f"{restorer} --junitxml" in run

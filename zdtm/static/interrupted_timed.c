@@ -24,6 +24,9 @@
 
 #include "tasks.h"
 
+#ifndef SYS_poll
+#define SYS_poll SYS_ppoll /* what poll(2) is on newer architectures */
+#endif
 #define HOUR 3600.0
 #define SLACK 600.0 /* seconds that a checkpoint and the way to the restore may take */
 
