@@ -3,6 +3,7 @@ or gone, of a watch that is gone with its file.
 
 states: event-fds-and-aio/inotify-pending-events
 flavours: h
+kernel: how events are queued, and kept in the kernel's memory
 needs: file /sys/kernel/btf/vmlinux
 """
 

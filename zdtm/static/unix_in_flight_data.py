@@ -3,6 +3,7 @@ descriptors (the listener itself among them); and one client has nothing more to
 
 states: unix-sockets/in-flight-connection-with-data-or-dead-client
 flavours: h
+kernel: how connections are kept in the kernel's memory
 needs: file /sys/kernel/btf/vmlinux
 """
 

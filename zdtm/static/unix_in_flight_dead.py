@@ -3,6 +3,7 @@ one that had a name; and living ones between them.
 
 states: unix-sockets/in-flight-connection-with-data-or-dead-client
 flavours: h
+kernel: how connections are kept in the kernel's memory
 needs: file /sys/kernel/btf/vmlinux
 """
 

@@ -3,6 +3,7 @@ One was made by a process with another uid and gid and is held by another one, o
 
 states: unix-sockets/so-peercred, unix-sockets/in-flight-connection-with-data-or-dead-client
 flavours: h
+kernel: how connections are kept in the kernel's memory, and when options are inherited
 needs: root, file /sys/kernel/btf/vmlinux
 """
 
