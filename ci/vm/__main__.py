@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 
 from ci.vm import kernels, roots
@@ -24,7 +23,6 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="until the guest is ended (default: 600)")
     parser.add_argument("--acceleration", choices=["kvm", "tcg"], help="default: kvm if a guest boots with it")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # by way of the code that ends the guest
     kernel = kernels.get(options.kernel)
     guest = Guest(
         kernel,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import sys
 from pathlib import Path
 
@@ -43,7 +42,6 @@ def main() -> int:
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
     parser.add_argument("--seconds", type=float, default=3600, help="until the guest is ended (default: 3600)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     kernel = kernels.get(options.kernel)
     guest = Guest(kernel, roots.layers(kernel.architecture), roots.busybox(kernel.architecture))
     directory = options.reports / f"{options.kernel}-crossing"

@@ -93,6 +93,7 @@ class Guest:
         shares = [] if results is None else [*self._shares(), _share("results", results, writable=True)]
         words += " probe" if results is None else f" layers={','.join(f'{x.tag}:{x.place}' for x in self.layers)}"
         return [
+            *("setpriv", "--pdeathsig", "KILL"),  # no guest outlives who started it
             *_machine(self.kernel.architecture, acceleration),
             *("-accel", acceleration, "-m", self.memory, "-smp", str(self.processors)),
             *("-display", "none", "-serial", "stdio", "-monitor", "none", "-no-reboot", "-nodefaults"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +41,6 @@ def main() -> int:
         at = arguments.index("--")
         arguments, programs = arguments[:at], arguments[at + 1 :]
     options = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     shards = [options.shard] if options.shard else [f"{n + 1}/{options.shards}" for n in range(options.shards)]
     kernel = kernels.get(options.kernel)
     guest = Guest(kernel, _layers(kernel.architecture), roots.busybox(kernel.architecture), options.memory)
