@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     Row = tuple[object, ...]
 
 
+_DEEPEST = 40
+"""Indentation in a table of tasks: images may claim any depth."""
+
+
 def explore(path: str, what: str) -> None:
     """Print one table. what: a key of TABLES. CrError: it is no directory of images, or a damaged one."""
     columns, rows = TABLES[what]
@@ -42,7 +46,7 @@ def _tasks(images: ImageSet) -> Iterator[Row]:
     depth: dict[int, int] = {}
     for task in images.tasks.values():
         depth[task.pid] = depth.get(task.ppid, -1) + 1
-        name = "  " * depth[task.pid] + printable(task.comm)
+        name = "  " * min(depth[task.pid], _DEEPEST) + printable(task.comm)
         yield task.pid, task.ppid, task.pgid, task.sid, len(task.tids), task.state, name
 
 

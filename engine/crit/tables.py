@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     Row = tuple[object, ...]
 
 
+_WIDEST = 100
+"""To what cells are filled up: images may claim names of any length."""
+
+
 def show(columns: str, rows: Iterable[Row]) -> None:
     """Print a table. columns: their names; those that begin with > are right-aligned."""
     names = columns.split()
@@ -25,7 +29,9 @@ def show(columns: str, rows: Iterable[Row]) -> None:
 
 def _write(names: list[str], rows: list[tuple[str, ...]]) -> None:
     heads = tuple(name.removeprefix(">") for name in names)
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(heads, *rows, strict=True)]
+    if not names[-1].startswith(">"):
+        widths[-1] = 0
     with Output(None) as out:
         for row in [heads, *rows]:
             cells = (

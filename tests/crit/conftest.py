@@ -9,6 +9,8 @@ import pytest
 from engine.crit.decode import decode
 from engine.crit.encode import encode
 from engine.images.directory import ImageDir
+from tests.crit.puppet import Puppet
+from tests.hostile.subject import RICH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,3 +51,19 @@ def back(tmp_path: Path) -> Callable[[str], bytes]:
         return target.read_bytes()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def rich(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The images of a tree that has a bit of everything, and is gone."""
+    place = tmp_path_factory.mktemp("rich")
+    (place / "subject").mkdir()
+    with Puppet(place / "subject", RICH) as subject:
+        return subject.dump(place / "images", "--link-remap", "--file-locks")
+
+
+@pytest.fixture
+def puppet(tmp_path: Path) -> Iterator[Puppet]:
+    (tmp_path / "puppet").mkdir()
+    with Puppet(tmp_path / "puppet") as puppet:
+        yield puppet

@@ -30,6 +30,12 @@ while True:
 """
 
 
+def crit(*words: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    words = (sys.executable, "-m", "engine", "crit", *words)
+    return subprocess.run(words, capture_output=True, text=True, check=False)
+
+
 class Puppet:
     """Runs in an empty directory. program: makes the directory `ready` there when it is."""
 
