@@ -36,8 +36,7 @@ _PREFIX = "/memfd:"
 _ANONYMOUS = ("/dev/zero", "/anon_hugepage")
 """Names of shared memory that was made by mmap(2) alone: of small pages, of huge ones."""
 _HUGETLBFS_MAGIC = 0x958458F6
-_MFD_HUGETLB, _MFD_EXEC, _HUGE_SHIFT = 4, 0x10, 26
-_MFD_HUGE_BITS = _MFD_HUGETLB | 0x3F << _HUGE_SHIFT
+_MFD_EXEC = 0x10
 _F_SEAL_SEAL, _F_SEAL_WRITE = 1, 8
 
 
@@ -181,7 +180,7 @@ class _DumpedMemfds:
         entry.seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
         set_text(entry, "name", link.removesuffix(DELETED).removeprefix(_PREFIX))
         if file_system_type(fd) == _HUGETLBFS_MAGIC:
-            entry.hugetlb_flag = _MFD_HUGETLB | (info.st_blksize.bit_length() - 1) << _HUGE_SHIFT
+            entry.hugetlb_flag = memfd_pages.MFD_HUGETLB | (info.st_blksize.bit_length() - 1) << memfd_pages.HUGE_SHIFT
         return entry
 
 
@@ -253,8 +252,8 @@ def _make(entry: Message) -> int:
     """An empty inode of the right kind and name, with its size to come, or, where there is no changing it, set."""
     name = get_text(entry.name)
     if name in _ANONYMOUS:
-        return memfd_pages.make_anonymous(entry.size, (entry.hugetlb_flag & _MFD_HUGE_BITS) >> _HUGE_SHIFT)
-    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | entry.hugetlb_flag & _MFD_HUGE_BITS
+        return memfd_pages.make_anonymous(entry.size, entry.hugetlb_flag >> memfd_pages.HUGE_SHIFT)
+    flags = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING | entry.hugetlb_flag
     try:
         return os.memfd_create(name, flags | _MFD_EXEC)
     except OSError:  # Linux before 6.3; or vm.memfd_noexec is 2, and then its execute permission is no loss

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 Message = Any
 
 _KIND = "SHMEM_PAGEMAP"
-_HUGE_SHIFT = 26
+HUGE_SHIFT = 26
+MFD_HUGETLB = 4
+MFD_HUGE_BITS = MFD_HUGETLB | 0x3F << HUGE_SHIFT
 _MAP_NORESERVE, _MAP_HUGETLB = 0x4000, 0x40000
 
 
@@ -50,7 +52,7 @@ def dump(fd: int, entry: Message, ctx: DumpContext) -> None:
 
 
 def _huge_page(entry: Message) -> int:
-    return 1 << int(entry.hugetlb_flag >> _HUGE_SHIFT)
+    return 1 << int(entry.hugetlb_flag >> HUGE_SHIFT)
 
 
 def _huge_ranges(fd: int, entry: Message) -> list[tuple[int, int]]:
@@ -64,12 +66,21 @@ def _huge_ranges(fd: int, entry: Message) -> list[tuple[int, int]]:
 
 
 def check(images: ImageDir, entry: Message) -> None:
-    """Raises CrError when pages are missing or lie outside of the inode."""
+    """Raises CrError when pages are missing or lie outside of the inode, or are to be huge but could not be."""
+    _check_huge(images, entry)
     with PageReader(images, entry.shmid, _KIND) as pages:
         for vaddr, nr_pages, _, _ in pages.segments():
             if vaddr + nr_pages * PAGE > _padded(entry.size):
                 where = images.path(_KIND, entry.shmid)
                 raise CrError(f"{where}: a page at {vaddr:#x} is beyond the {entry.size} bytes (the image is damaged)")
+
+
+def _check_huge(images: ImageDir, entry: Message) -> None:
+    """Without a size of its pages they have the system's default one, which is no smaller than a small page's."""
+    flags, page = entry.hugetlb_flag, max(_huge_page(entry), PAGE)
+    if flags and (flags & ~MFD_HUGE_BITS or not flags & MFD_HUGETLB or entry.size % page):
+        what = f"inode {entry.inode_id} of {entry.size} bytes can't have the huge pages of {flags:#x}"
+        raise CrError(f"{images.path('MEMFD_INODE')}: {what} (the image is damaged)")
 
 
 def make_anonymous(size: int, huge_shift: int) -> int:
@@ -80,7 +91,7 @@ def make_anonymous(size: int, huge_shift: int) -> int:
     size = _padded(max(size, 1))
     flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
     if huge_shift:
-        flags |= _MAP_HUGETLB | huge_shift << _HUGE_SHIFT
+        flags |= _MAP_HUGETLB | huge_shift << HUGE_SHIFT
     address = syscall(NR["mmap"], 0, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
     try:
         return os.open(f"/proc/self/map_files/{address:x}-{address + size:x}", os.O_RDWR | os.O_CLOEXEC)

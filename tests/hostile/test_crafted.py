@@ -213,6 +213,7 @@ def _sizes(s: _Set) -> list[_Case]:
         _Case(s.entry(large, _set(len=_HUGE), 1), "a payload of|a chunk of|claims"),
         _Case(s.entry("memfd.img", _set(size=1 << 63)), "memfd_inode_entry.size is .*, possible are"),
         _Case(s.entry("memfd.img", _set(size=4096)), "is beyond the 4096 bytes"),
+        _Case(s.entry("memfd.img", _set(hugetlb_flag=4), 1), "bytes can't have the huge pages of 0x4"),
         _Case(s.entry("pipes-data.img", _set(size=0x7FFFFFFF)), "buffer of 2147483647 bytes can't be had"),
         _Case(s.entry("pipes-data.img", _set(bytes=0xFFFFFFFF)), "a payload of 4294967295 bytes should follow"),
         _Case(s.entry(fdinfo, _set(fd=1 << 31)), "a descriptor number is there twice or is impossible"),
