@@ -78,7 +78,7 @@ def _check_external(info: Message, ctx: RestoreContext) -> None:
 def _check_pty(pty: Pty, images: TerminalImages, ctx: RestoreContext) -> None:
     if not pty.is_inside:
         tty_outside.refuse(f"/dev/pts/{pty.index}", ctx)
-    elif pty.hung_up and not images.files[pty.slave.id]:
+    elif pty.master is None and not images.files[pty.slave.id]:
         ctx.problems.add(f"tty-info.img: terminal {pty.index} has no description", remedy=_DAMAGED)
     elif pty.master is not None and len(images.files[pty.master.id]) != 1:
         what = f"tty-info.img: the master of terminal {pty.index} has no description, or several"

@@ -144,11 +144,11 @@ class RestoredTerminals:
         if pty.hung_up:
             os.close(master)
             return
+        if pty.slave is not None and pty.slave.exclusive:
+            terminal.set_exclusive(self._handles[pty.slave.id], True)
         if pty.is_handed_over:
             self._hand_over(pty, master)
             return
-        if pty.slave is not None and pty.slave.exclusive:
-            terminal.set_exclusive(self._handles[pty.slave.id], True)
         if pty.master.exclusive:
             terminal.set_exclusive(master, True)
         if pty.master.packet_mode:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.errors import Refused
+from engine.errors import CrError, Refused
 from engine.kernel import terminal
 from tests.objects.facts import events_of, flags_of, link_of
 
@@ -316,6 +316,42 @@ def test_master_outside(cycle: Cycle, pair: Pair) -> None:
         cycle.dump(pair.slave)
 
 
+class _Client:
+    """One who asks for masters."""
+
+    orphan_pts_master = True
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+        self.answer = True
+
+    def hand_over_master(self, fd: int) -> bool:
+        self.taken.append(os.dup(fd))
+        return self.answer
+
+
+def test_client_gets_the_master(cycle: Cycle) -> None:
+    """Of a slave whose master was not in the tree."""
+    pair = Pair()
+    name, client = os.ttyname(pair.slave), _Client()
+    pair.set_modes(lflag=0, oflag=0)
+    cycle.opts.client = client  # type: ignore[assignment]
+    cycle.dump(pair.slave)
+    pair.close()
+    (slave,) = cycle.restore()
+    (master,) = client.taken
+    assert os.ttyname(slave) == name
+    os.write(slave, b"output")
+    assert terminal.events(master, select.POLLIN) == select.POLLIN
+    assert os.read(master, 10) == b"output"
+    cycle.close_descriptors()
+    os.close(master)
+    client.answer = False
+    with pytest.raises(CrError, match="the client does not take its master"):
+        cycle.restore()
+    os.close(client.taken[1])
+
+
 def test_two_file_systems(cycle: Cycle, pair: Pair, place: Path) -> None:
     """Terminals of one number, each in a devpts of its own."""
     subprocess.run(["mount", "-t", "devpts", "-o", "newinstance,ptmxmode=666", "devpts", place], check=True)
@@ -347,13 +383,18 @@ def _twice(infos: list[Any]) -> None:
     infos[-1].id += 64
 
 
+def _retype(info: Any, kind: int) -> None:
+    info.type = kind
+    info.ClearField("pty")
+
+
 _CRAFTED: dict[str, tuple[Callable[[list[Any]], object], str]] = {
     "impossible number": (lambda infos: setattr(infos[0].pty, "index", 1 << 30), r"there are \d+ at most"),
     "no number": (lambda infos: infos[0].ClearField("pty"), "has no number, or a needless one"),
     "the same twice": (_twice, "a pseudo terminal is there twice"),
     "not there": (lambda infos: infos.clear(), "is not in tty-info.img"),
-    "external": (lambda infos: (setattr(infos[1], "type", 5), infos[1].ClearField("pty")), "this terminal is external"),
-    "a machine's": (lambda infos: (setattr(infos[1], "type", 3), infos[1].ClearField("pty")), "is not terminal 136:"),
+    "external": (lambda infos: _retype(infos[1], 5), "this terminal is external"),
+    "a machine's": (lambda infos: _retype(infos[1], 3), "is not terminal 136:"),
     "lost master": (lambda infos: infos.pop(0), "its master was not in the tree that was dumped"),
 }
 

@@ -165,6 +165,23 @@ def test_dead_pids_get_helpers() -> None:
     assert play(tasks, {500, 501}).places() == world.places()
 
 
+def test_foreground_groups_without_members() -> None:
+    """One that has died out, whose number a helper has for a moment; and one that its leader has left, which a helper
+    keeps for as long as it takes to bring it to the foreground."""
+    world = acted([("clone", 0, 0), ("clone", 0, 0)])
+    tasks = tree(world)
+    root, wanderer = tasks[:2]
+    plan = births.Plan(root, tasks, set(), {500: root.pid, wanderer.pid: root.pid, root.pid: root.pid})
+    helpers = {helper.pgid: helper for helper, _ in plan.helpers}
+    assert sorted(helpers) == sorted([500, wanderer.pid])
+    assert helpers[500].pid == 500
+    assert {helper.sid for helper in helpers.values()} == {root.sid}
+    joins = plan.joins(tasks)
+    steps = [joins.index(step) for step in ((wanderer, wanderer.pid), (wanderer, root.pgid))]
+    holder = joins.index((helpers[wanderer.pid], wanderer.pid))
+    assert steps[0] < holder < steps[1], "the group is made, held and left"
+
+
 def test_leader_that_has_risen() -> None:
     """A task adopts from a session led below it, then adopts no more, and the leader itself rises past it. The leader
     would have to be born there and rise again; this is refused."""
