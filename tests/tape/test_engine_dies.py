@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,15 @@ def _visit(pid: int, tid: int) -> None:
             visit.run(tape)
 
 
-@pytest.mark.parametrize("thread", ["leader", "worker", "sleeper"])
+SLEEPER = pytest.param(
+    "sleeper",
+    marks=pytest.mark.xfail(
+        platform.machine() == "aarch64", reason="the way home is rt_sigreturn there, which ends a sleep with EINTR"
+    ),
+)
+
+
+@pytest.mark.parametrize("thread", ["leader", "worker", SLEEPER])
 def test_killed_before_every_act(start: Start, thread: str) -> None:
     subject = start(THREE_THREADS)
     tid = subject.facts.get(thread, subject.pid)
