@@ -20,6 +20,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from zdtm.harness import sandbox
 from zdtm.harness.init import Init
@@ -59,8 +60,9 @@ class Golden:
         return self.path.name.removesuffix(".tar.xz").split(".")[-1]
 
     def unpack(self, into: Path) -> None:
+        careful: Any = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}  # Debian 12's Python has no filters
         with tarfile.open(self.path) as archive:
-            archive.extractall(into, filter="tar")
+            archive.extractall(into, **careful)
 
 
 def all_sets() -> list[Golden]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import struct
 import subprocess
 from typing import TYPE_CHECKING
@@ -35,6 +36,8 @@ VDSO = vdso()
 @pytest.fixture(params=["gnu", "sysv", "both"])
 def library(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A shared library with some functions, and a hash table of one sort or the other."""
+    if shutil.which("cc") is None:
+        pytest.skip("cc is missing (install gcc)")
     source = "".join(f"int function_{number}(void) {{ return {number}; }}\n" for number in range(50))
     (tmp_path / "lib.c").write_text(source + "extern int elsewhere(void); int calls(void) { return elsewhere(); }\n")
     output = tmp_path / "lib.so"
