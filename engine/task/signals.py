@@ -102,29 +102,33 @@ def stop_signal(task: RestoredTask) -> int:
     if task.is_stopped:
         return int(tc.stop_signo or signal.SIGSTOP)
     queues = [tc.signals_s, *(thread.core.thread_core.signals_p for thread in task.threads)]
-    return signal.SIGSTOP if any(map(_has_sigstop, queues)) else 0
+    return signal.SIGSTOP if any(signal.SIGSTOP in _numbers(queue) for queue in queues) else 0
 
 
-def _has_sigstop(queue: Message) -> bool:
-    return any(struct.unpack_from("<i", entry.siginfo)[0] == signal.SIGSTOP for entry in queue.signals)
+def _numbers(queue: Message) -> set[int]:
+    return {struct.unpack_from("<i", entry.siginfo)[0] for entry in queue.signals}
 
 
 def stop_again(task: RestoredTask) -> None:
-    """A stopped task may have a further SIGSTOP pending, which it takes no notice of. It can only be sent once the
+    """A stopped task may have a stop signal pending, which it takes no notice of: SIGSTOP, or the one that has stopped
+    it, which was then queued a second time, while a restore could queue it only once. Either can only be sent when the
     task, let go by now, has stopped; a task that somebody continues meanwhile needs it no more."""
     tc = task.core.tc
     if not task.is_stopped:
         return
     for queue, tid in [(tc.signals_s, 0), *((t.core.thread_core.signals_p, t.tid) for t in task.threads)]:
-        if not _has_sigstop(queue):
-            continue
-        deadline = time.monotonic() + _STOPPING_SECONDS
-        while read_stat(task.threads[0].tid).state != "T" and time.monotonic() < deadline:
-            os.sched_yield()
-        if tid:
-            syscall(NR["tgkill"], task.pid, tid, int(signal.SIGSTOP))
-        else:
-            os.kill(task.pid, signal.SIGSTOP)
+        for number in _numbers(queue) & {signal.SIGSTOP, stop_signal(task)}:
+            _await_stop(task)
+            if tid:
+                syscall(NR["tgkill"], task.pid, tid, int(number))
+            else:
+                os.kill(task.pid, number)
+
+
+def _await_stop(task: RestoredTask) -> None:
+    deadline = time.monotonic() + _STOPPING_SECONDS
+    while read_stat(task.threads[0].tid).state != "T" and time.monotonic() < deadline:
+        os.sched_yield()
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
