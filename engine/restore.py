@@ -222,7 +222,7 @@ class Restore:
             table.finish_in_task(task, self.ctx, finished)
             tape = Tape()
             self.spaces[task.pid].finish(tape)
-            vdso.restore(tape, task.mm, self.parked)
+            vdso.restore(tape, task, self.parked, self.ctx)
             task.stub.run(tape)
             aio.restore(task, self.ctx)
             tape = Tape()

@@ -17,7 +17,7 @@ from engine.task import aio, uprobes
 from engine.task import vma as vmas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import TypeVar
 
     from engine.dump_context import DumpContext
@@ -156,10 +156,10 @@ def mappings(mm: Message) -> list[Message]:
     return [entry for entry in mm.vmas if not entry.status & own]
 
 
-def free_area(mms: list[Message], size: int) -> int:
-    """The lowest address of `size` bytes that no mapping of any task uses."""
+def free_area(mms: list[Message], size: int, taken: Iterable[tuple[int, int]] = ()) -> int:
+    """The lowest address of `size` bytes that no mapping of any task uses, and that lie outside of taken ranges."""
     place = 0x10000
-    for start, end in sorted((entry.start, entry.end) for mm in mms for entry in mm.vmas):
+    for start, end in sorted([*((entry.start, entry.end) for mm in mms for entry in mm.vmas), *taken]):
         if start >= place + size:
             break
         place = max(place, end)

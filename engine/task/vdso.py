@@ -1,15 +1,28 @@
-"""vDSO and vvar: the kernel's own mappings go back to where the task had them.
+"""vDSO and vvar: the kernel's own mappings go back to where the task had them, or are led to by a bridge.
 
-The vDSO's address is known to the task (auxv, resolved symbols), so it must be the old one; its code belongs to the
-running kernel. When the image's mappings have the sizes of the running kernel's, moving is enough.
+A task knows where the functions of its vDSO are: from the auxiliary vector, and from looking them up once. On the
+kernel of the dump it is enough to move the new mappings to the old addresses.
+
+Another kernel has other code there. Then the old vDSO comes back as what it looks like, a page or two of code, in which
+every function begins with a jump to the one of the same name in the running kernel's vDSO; that lies wherever there is
+room. The old vvar, which only the old code knew, is gone. What can't be bridged is refused: a thread that was inside of
+the vDSO, and a function that this kernel does not have.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from engine.errors import CrError
+from engine.kernel.elf_symbols import dynamic_symbols
+from engine.kernel.libc import MACHINE
+from engine.tape import arch as architectures
+from engine.tape.stub import STUB_SIZE
+from engine.task import cpu_state, mm
 from engine.task import vma as vmas
+from engine.task.pages import PAGE
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoreContext, RestoredTask
@@ -18,36 +31,141 @@ if TYPE_CHECKING:
 Message = Any
 
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
+_PROT_READ, _PROT_EXEC = 1, 4
+_SIGRETURN = "sigreturn"
+"""Part of the names of what is not called but returned to. It needs no data, so the old one will do."""
 
 
-def _wanted(mm: Message) -> list[Message]:
-    return [entry for entry in mm.vmas if entry.status & (vmas.VDSO | vmas.VVAR)]
+class _Bridge(NamedTuple):
+    """start: of the old vDSO. functions: offset in it, offset in the running kernel's."""
+
+    start: int
+    functions: dict[int, int]
+
+
+class _Bridges:
+    """By pid, of the tasks that need one."""
+
+    def __init__(self, _: RestoreContext) -> None:
+        self.of: dict[int, _Bridge] = {}
+
+
+def _wanted(layout: Message) -> list[Message]:
+    return [entry for entry in layout.vmas if entry.status & (vmas.VDSO | vmas.VVAR)]
+
+
+# Before anything exists
 
 
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
-    """The mappings must have the sizes of the running kernel's."""
-    running = running_sizes()
-    sizes = [entry.end - entry.start for entry in _wanted(task.mm)]
-    if sizes and sizes != running:
-        ctx.problems.add(
-            f"its vDSO mappings have the sizes {sizes}, this kernel's have {running}",
-            task.pid,
-            "restore it on the kernel it was dumped on",
-        )
+    """See whether a task's vDSO is the running kernel's. Else its mappings become ordinary ones here."""
+    wanted = _wanted(task.mm)
+    old = next((entry for entry in wanted if entry.status & vmas.VDSO), None)
+    if old is None:
+        return
+    with ctx.problems:
+        content = _content(task, old, ctx)
+        same_sizes = [entry.end - entry.start for entry in wanted] == running_sizes()
+        if same_sizes and (content is None or _symbols(content) == _running_symbols()):
+            return
+        if content is None:
+            raise CrError(f"task {task.pid}: its vDSO is another kernel's, and its code is not in the images")
+        _refuse_inside(task, old, ctx)
+        ctx.part(_Bridges).of[task.pid] = _Bridge(old.start, _matched(task, _symbols(content)))
+        for entry in wanted:
+            task.mm.vmas.remove(entry)
+        _add_ordinary(task.mm, old)
+
+
+def _content(task: RestoredTask, entry: Message, ctx: RestoreContext) -> bytes | None:
+    """What the images have for the vDSO; None unless that is all of it."""
+    from engine.images.pagemap import PageReader
+
+    with PageReader(ctx.images, task.pid) as reader:
+        segments = reader.segments(entry.start, entry.end)
+        content = b"".join(os.pread(fd, nr_pages * PAGE, offset) for _, nr_pages, fd, offset in segments)
+    return content if len(content) == entry.end - entry.start else None
+
+
+@cache
+def _symbols(content: bytes) -> dict[str, int]:
+    try:
+        return dynamic_symbols(content, MACHINE)
+    except ValueError as error:
+        raise CrError(f"the vDSO in the images is none: {error}") from error
+
+
+@cache
+def _running_symbols() -> dict[str, int]:
+    """Of the engine's own vDSO, which is the one that all tasks of this kernel have."""
+    start, end = _running_mappings()[-1]
+    with open("/proc/self/mem", "rb", buffering=0) as memory:
+        memory.seek(start)
+        return _symbols(memory.read(end - start))
+
+
+def _refuse_inside(task: RestoredTask, old: Message, ctx: RestoreContext) -> None:
+    for thread in task.threads:
+        if old.start <= cpu_state.ip(thread.core) < old.end:
+            problem = f"thread {thread.tid} was inside of its vDSO, which is another kernel's"
+            ctx.problems.add(problem, task.pid, "dump it again, or restore it on the kernel of the dump")
+
+
+def _matched(task: RestoredTask, old: dict[str, int]) -> dict[int, int]:
+    """Offset to offset of the functions of the same names. Raises CrError when one has no counterpart, or no room for
+    a jump before the next one begins."""
+    running = _running_symbols()
+    functions = {name: offset for name, offset in old.items() if _SIGRETURN not in name}
+    lost = sorted(functions.keys() - running.keys())
+    if lost:
+        remedy = "restore it on the kernel of the dump"
+        raise CrError(f"task {task.pid}: this kernel's vDSO lacks {', '.join(lost)} ({remedy})")
+    borders = sorted(set(old.values()))
+    room = len(architectures.current().jump(0))
+    for offset, following in zip(borders, borders[1:], strict=False):
+        if following - offset < room and offset in functions.values():
+            raise CrError(f"task {task.pid}: a function of its vDSO, at {offset:#x}, has no room for a jump")
+    return {offset: running[name] for name, offset in functions.items()}
+
+
+def _add_ordinary(layout: Message, old: Message) -> None:
+    """Private memory in place of the vDSO, at its place among the mappings."""
+    index = sum(entry.start < old.start for entry in layout.vmas if entry.status != vmas.GUARD)
+    entry = type(old)(
+        start=old.start, end=old.end, pgoff=0, shmid=0, prot=_PROT_READ | _PROT_EXEC, fd=-1,
+        flags=vmas.MAP_PRIVATE | vmas.MAP_ANONYMOUS, status=vmas.REGULAR | vmas.ANON_PRIVATE,
+    )  # fmt: skip
+    layout.vmas.insert(index, entry)
+
+
+def _running_mappings() -> list[tuple[int, int]]:
+    """The engine's own vvar and vDSO mappings, ascending by address: the vDSO is the last."""
+    with open("/proc/self/maps") as maps:
+        bounds = [line.split()[0].split("-") for line in maps if line.rstrip().endswith(("[vdso]", "[vvar]", "clock]"))]
+    return [(int(start, 16), int(end, 16)) for start, end in bounds]
 
 
 @cache
 def running_sizes() -> list[int]:
     """Sizes of the engine's own vvar and vDSO mappings, ascending by address."""
-    with open("/proc/self/maps") as maps:
-        bounds = [line.split()[0].split("-") for line in maps if line.rstrip().endswith(("[vdso]", "[vvar]", "clock]"))]
-    return [int(end, 16) - int(start, 16) for start, end in bounds]
+    return [end - start for start, end in _running_mappings()]
 
 
-def restore(tape: Tape, mm: Message, parked: list[tuple[int, int]]) -> None:
-    """Move the parked mappings to the places of the image's; a task that had unmapped them gets none."""
-    wanted = _wanted(mm)
-    for (address, size), entry in zip(parked, wanted, strict=False):
-        tape.call("mremap", address, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, entry.start)
-    for address, size in parked[len(wanted) :]:
+# In the task
+
+
+def restore(tape: Tape, task: RestoredTask, parked: list[tuple[int, int]], ctx: RestoreContext) -> None:
+    """Move the parked mappings to the places of the image's, or to where the bridge leads; a task that had unmapped
+    them gets none. They stay side by side: the code finds the data by its distance."""
+    bridge = ctx.part(_Bridges).of.get(task.pid)
+    places = [entry.start for entry in _wanted(task.mm)]
+    if bridge:
+        stub = task.stub.base, task.stub.base + STUB_SIZE
+        start = mm.free_area([task.mm], sum(size for _, size in parked), [stub])
+        places = [start + address - parked[0][0] for address, _ in parked]
+        for offset, target in bridge.functions.items():
+            task.stub.memory.write(bridge.start + offset, architectures.current().jump(places[-1] + target))
+    for (address, size), place in zip(parked, places, strict=False):
+        tape.call("mremap", address, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, place)
+    for address, size in parked[len(places) :]:
         tape.call("munmap", address, size)

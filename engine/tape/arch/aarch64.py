@@ -88,6 +88,11 @@ def may_hide_restart(registers: Registers) -> bool:
     return registers["x8"] in _RESTARTED_BY_BLOCK
 
 
+def jump(target: int) -> bytes:
+    """Code that goes to an address from anywhere: ldr x16, .+8; br x16. x16 is for such use (AAPCS64, IP0)."""
+    return struct.pack("<IIQ", 0x58000050, 0xD61F0200, target)
+
+
 def instruction_pointer(registers: Registers) -> int:
     return registers["pc"]
 

@@ -94,6 +94,12 @@ def for_home(registers: Registers) -> Registers:
     return result
 
 
+def jump(target: int) -> bytes:
+    """Code that goes to an address from anywhere: movabs $target, %rax; jmp *%rax. A function's caller expects nothing
+    of rax."""
+    return b"\x48\xb8" + struct.pack("<Q", target) + b"\xff\xe0"
+
+
 def instruction_pointer(registers: Registers) -> int:
     return registers["ip"]
 
