@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
@@ -28,7 +29,10 @@ def with_own_fs(work: Callable[[], Result]) -> Result:
             errors.append(error)
 
     thread = threading.Thread(target=run)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        raise OSError(errno.ENOMEM, "there is no memory for a thread") from None
     thread.join()
     if errors:
         raise errors[0]

@@ -6,6 +6,7 @@ that cannot leave the root, and one that no link text could have been is refused
 
 from __future__ import annotations
 
+import errno
 import os
 from functools import cache
 
@@ -15,9 +16,13 @@ DELETED = " (deleted)"
 _PATH_MAX = 4096
 
 
-@cache
 def root() -> int:
-    """The engine's own "/", open for as long as the engine runs."""
+    """The engine's own "/", open for as long as the engine runs. A fork may be elsewhere, and opens its own."""
+    return _root_of(os.getpid())
+
+
+@cache
+def _root_of(_: int) -> int:
     return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -35,6 +40,18 @@ def problem_of(name: str) -> str | None:
 def open_name(name: str, flags: int) -> int:
     """Open what a name stands for; close-on-exec."""
     return open_in_root(root(), name, flags)
+
+
+def open_nearest(directory: str) -> tuple[str, int]:
+    """A directory, or the nearest one above it that is there: its name and an O_PATH descriptor. Raises OSError when it
+    is not for want of the name that a directory can't be opened."""
+    while True:
+        try:
+            return directory, open_name(directory, os.O_PATH | os.O_DIRECTORY)
+        except OSError as error:
+            if directory == "/" or error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise
+            directory = os.path.dirname(directory)
 
 
 def stat_name(name: str) -> os.stat_result:

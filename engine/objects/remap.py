@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.kernel.names import file_system_type, mount_id
 from engine.kernel.proc_mountinfo import mount_lines, parse_mount
 from engine.objects import ghost, link_remap
-from engine.objects.paths import DELETED, open_name, stat_name
+from engine.objects.paths import DELETED, open_nearest, stat_name
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -131,13 +131,7 @@ class DumpedRemaps:
 
     def _check_not_hidden(self, name: str, mnt_id: int) -> None:
         """The directory of a lost name, or what is left above it, must be on the file's own mount."""
-        directory = os.path.dirname(name)
-        while True:
-            try:
-                fd = open_name(directory, os.O_PATH | os.O_DIRECTORY)
-                break
-            except OSError:
-                directory = os.path.dirname(directory)
+        _, fd = open_nearest(os.path.dirname(name))
         try:
             if mount_id(fd) != mnt_id:
                 raise Unreachable("it has been deleted, and another mount hides the directory it was in")

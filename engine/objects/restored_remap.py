@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError
 from engine.images.text import get_text
 from engine.objects import ghost, link_remap
-from engine.objects.paths import is_tmpfile, open_name, problem_of, reopen, stat_name, without_tmpfile
+from engine.objects.paths import is_tmpfile, open_nearest, problem_of, reopen, stat_name, without_tmpfile
 from engine.objects.remap import GHOST, LINKED, PROCFS
 from engine.objects.temporary_names import TemporaryNames
 
@@ -118,13 +118,7 @@ class RestoredRemaps:
         if why:
             problems.add(f"deleted file {name!r}: its name {why}", remedy="the image is damaged")
             return
-        directory = os.path.dirname(name)
-        while True:
-            try:
-                fd = open_name(directory, os.O_PATH | os.O_DIRECTORY)
-                break
-            except OSError:
-                directory = os.path.dirname(directory)
+        directory, fd = open_nearest(os.path.dirname(name))
         try:
             if os.fstatvfs(fd).f_flag & os.ST_RDONLY:
                 problems.add(

@@ -18,10 +18,14 @@ Message = Any
 OWN_SET = 1
 
 
-@cache
 def own_groups() -> frozenset[tuple[int, str]]:
-    """The groups that the engine is in: (number of the hierarchy, path)."""
-    return frozenset((group.hierarchy, group.path) for group in read_cgroups(os.getpid()))
+    """The groups that the engine is in: (number of the hierarchy, path). A fork may be in others."""
+    return _groups_of(os.getpid())
+
+
+@cache
+def _groups_of(pid: int) -> frozenset[tuple[int, str]]:
+    return frozenset((group.hierarchy, group.path) for group in read_cgroups(pid))
 
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:

@@ -40,10 +40,12 @@ def namespace_ids(pid: int) -> dict[str, int]:
     return {name: os.stat(f"/proc/{pid}/ns/{name}").st_ino for name in _NAMESPACES}
 
 
-@cache
 def own_namespaces() -> dict[str, int]:
-    """Those of the engine."""
-    return namespace_ids(os.getpid())
+    """Those of the engine. A fork may be in others."""
+    return _namespaces_of(os.getpid())
+
+
+_namespaces_of = cache(namespace_ids)
 
 
 def own_ids() -> Message:

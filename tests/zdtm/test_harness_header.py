@@ -75,7 +75,7 @@ def test_expect_refuse(tmp_path: Path, line: str, pattern: str) -> None:
         ("x = 1\n", "has no header"),
         ('"""X.\n\nstates: a/b\nstats: b\n"""\n', "unknown key in the header: stats: b"),
         ('"""X.\n\nmodes: not iters\n"""\n', 'should read "modes: not NAME: reason"'),
-        ('"""X.\n\nmodes: not rpc: why\n"""\n', "unknown modes: rpc"),
+        ('"""X.\n\nmodes: not nope: why\n"""\n', "unknown modes: nope"),
         ('"""X.\n\noracle: ignore memory:\n"""\n', 'should read "oracle: ignore NAME: reason"'),
         ('"""X.\n\noracle: ignore colour: why\n"""\n', "unknown kinds for the oracle: colour"),
         ('"""X.\n\nflavours: x\n"""\n', "unknown flavours: x"),

@@ -284,7 +284,7 @@ def test_programs_that_depend_on_the_kernel(suite: Suite) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--modes=rpc", "--modes: unknown: rpc"),
+        ("--modes=nope", "--modes: unknown: nope"),
         ("--shard=3/2", "--shard: 3/2 should read I/N"),
         ("--engine=/no/such/engine", "--engine: /no/such/engine is not a program"),
         ("--sabotage=luck", "--sabotage: no kind luck"),

@@ -70,7 +70,8 @@ class Client:
             if answer.notify.script == "query-ext-files" and self.externals:
                 reply.opts.images_dir_fd = -1
                 reply.opts.external.extend(self.externals)
-            self.send(reply)
+            with suppress(BrokenPipeError):  # the last answer waits
+                self.send(reply)
 
     def send(self, packet: Message) -> None:
         self.sock.send(packet.SerializeToString())

@@ -1,6 +1,7 @@
 /*
  * The end of the heap, in the middle of a page, is where it was: the heap goes on from there, both ways.
  *
+ * states: memory/end-of-the-heap
  * flavours: h
  */
 #include "zdtmtst.h"
