@@ -9,9 +9,10 @@ outside: Masters
 import fcntl
 import os
 import termios
+from functools import partial
 
 from zdtm.lib.outside import FIRST, Outside
-from zdtm.lib.program import equal, ready, run
+from zdtm.lib.program import equal, ready, run, wait_until
 from zdtm.lib.terminal import WINDOW, new_master, open_slave, session_of, set_raw, unread
 
 COUNT = 10
@@ -34,8 +35,12 @@ class Masters(Outside):
 
     def check(self) -> None:
         for number, master in enumerate(self.kept):
-            output = os.read(master, unread(master))
-            equal(output[-6:], b"from %d" % number, f"end of the output of terminal {number}")
+            wait_until(partial(self._has_come, master, b"from %d" % number), f"output of terminal {number}")
+
+    @staticmethod
+    def _has_come(master: int, end: bytes) -> bool:
+        """A worker of the kernel takes what is written from one side to the other."""
+        return bool(unread(master)) and os.read(master, unread(master)).endswith(end)
 
 
 def main() -> None:

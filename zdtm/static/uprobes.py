@@ -3,6 +3,7 @@
 states: misc/uprobes-vma
 flavours: h
 options: --allow-uprobes
+pre-dump-options: --allow-uprobes
 needs: root, cap CAP_SYS_ADMIN, feature uprobes
 outside: Tracer
 """
