@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine import daemon
 from engine.errors import CrError
 from engine.option import EBADRQC
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from engine.options import Options
 
 DEFAULT_NAME = "criu_service.socket"
-_BACKLOG = 16
 _MODE = 0o666  # anybody may ask; session.py says who gets what
 _FIRST_PASSED = 3  # SD_LISTEN_FDS_START
 
@@ -41,41 +40,10 @@ def open_listener(opts: Options) -> Listener:
     name = opts.address or DEFAULT_NAME
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
-        _bind(sock, name)
-        os.chmod(name, _MODE)
-        sock.listen(_BACKLOG)
+        daemon.listen(sock, name, _MODE)
     except OSError as error:
         raise CrError(f"the service can't listen at {os.path.abspath(name)}: {error.strerror or error}") from error
     return Listener(sock, os.path.abspath(name))
-
-
-def _bind(sock: socket.socket, name: str) -> None:
-    """A name that a dead service has left behind is taken over."""
-    try:
-        sock.bind(name)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE or _is_alive(name):
-            raise
-        os.unlink(name)
-        sock.bind(name)
-
-
-def _is_alive(name: str) -> bool:
-    """Whether anybody listens there, or what has the name is no socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(name)
-        except ConnectionRefusedError:
-            return not os.path.exists(name) or not _is_socket(name)
-        except OSError:
-            pass  # a full backlog, or a socket of another type
-        return True
-
-
-def _is_socket(name: str) -> bool:
-    import stat
-
-    return stat.S_ISSOCK(os.lstat(name).st_mode)
 
 
 def _passed() -> socket.socket | None:

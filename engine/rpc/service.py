@@ -17,9 +17,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from engine import log, worker
-from engine.action_scripts import ActionScripts, announce_ready
-from engine.errors import CrError
+from engine import daemon, log, worker
 from engine.images.schema import enum, message
 from engine.kernel.own_memory import copy_pages
 from engine.kernel.title import set_title
@@ -39,43 +37,16 @@ PATIENCE_SECONDS = 60
 """How long a client may take to say what it wants."""
 _MOST_WORKERS = 64
 _MOST_STRANGERS = 8
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(opts: Options) -> int:
     """The verb. Returns when a signal has ended it; raises CrError."""
-    scripts = ActionScripts(opts)
     listener = open_listener(opts)
-    pidfile = None
     try:
         load_everything()
-        ready = _go_to_background() if opts.restore_detached else -1
-        set_title("service")
-        pidfile = _write_pidfile(opts)
-        service = Service(listener, base_options(opts))
-        for number in _STOP_SIGNALS:
-            signal.signal(number, _stop)
-        announce_ready(opts, scripts)
-        if ready >= 0:
-            os.write(ready, b"\0")
-            os.close(ready)
-        log.info("The service is ready")
-        service.serve()
-    except _Stop:
-        log.info("The service ends")
-        return 0
+        return daemon.run(opts, "service", lambda: Service(listener, base_options(opts)).serve)
     finally:
         listener.remove_name()
-        if pidfile:
-            os.unlink(pidfile)
-
-
-class _Stop(BaseException):
-    """A signal asks the daemon to end."""
-
-
-def _stop(*_: object) -> NoReturn:
-    raise _Stop
 
 
 class _Connection(NamedTuple):
@@ -207,20 +178,20 @@ class Service:
     def _start_worker(self) -> _Worker:
         """Fork. Raises OSError."""
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        daemon = os.getpid()
+        parent = os.getpid()
         pid = os.fork()
         if not pid:
             ours.close()
-            self._be_worker(daemon, its)
+            self._be_worker(parent, its)
         its.close()
         started = _Worker(pid, ours)
         self._workers[started.pidfd] = started
         return started
 
-    def _be_worker(self, daemon: int, channel: socket.socket) -> NoReturn:
+    def _be_worker(self, parent: int, channel: socket.socket) -> NoReturn:
         status = 1
         try:
-            if worker.bind(daemon):
+            if worker.bind(parent):
                 status = self._wait_and_serve(channel)
         except BaseException as error:
             report(error)
@@ -228,7 +199,7 @@ class Service:
             os._exit(status)
 
     def _wait_and_serve(self, channel: socket.socket) -> int:
-        for number in _STOP_SIGNALS:
+        for number in daemon.STOP_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         self._listener.close()
         for other in self._workers.values():
@@ -243,31 +214,3 @@ class Service:
         set_title("service: worker")
         link = Link(socket.socket(fileno=fds[0]))
         return Session(link, self._base, lambda _: worker.run_bound, in_service=True, patience=PATIENCE_SECONDS).serve()
-
-
-def _go_to_background() -> int:
-    """daemon(3), but the parent waits until the service is ready. Returns the descriptor to say so at."""
-    read_end, write_end = os.pipe()
-    if os.fork():
-        os.close(write_end)
-        os._exit(0 if os.read(read_end, 1) else 1)
-    os.close(read_end)
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for number in range(3):
-        os.dup2(null, number)
-    os.close(null)
-    return write_end
-
-
-def _write_pidfile(opts: Options) -> str | None:
-    """--pidfile: must not exist yet. Returns its absolute path."""
-    if not opts.pidfile:
-        return None
-    try:
-        fd = os.open(opts.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise CrError(f"pid file {opts.pidfile}: {error.strerror}") from error
-    os.write(fd, str(os.getpid()).encode())
-    os.close(fd)
-    return os.path.abspath(opts.pidfile)
