@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.stats import DumpStats
     from engine.task.tree import Task
     from engine.task.watch import Parent, Watch
+    from engine.transport.sink import PageSinks
 
 Message = Any
 
@@ -25,6 +26,7 @@ Message = Any
 class DumpContext(Parts):
     """State of one dump.
 
+    sinks      where page maps go
     tasks      pstree order, zombies included
     problems   everything that stands against the dump; raised together before anything is changed
     files      descriptions in the order of their ids
@@ -37,12 +39,13 @@ class DumpContext(Parts):
     """
 
     def __init__(
-        self, opts: Options, images: ImageDir, root: Task, stats: DumpStats,
+        self, opts: Options, images: ImageDir, sinks: PageSinks, root: Task, stats: DumpStats,
         parent: Parent | None = None, watch: Watch | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.opts = opts
         self.images = images
+        self.sinks = sinks
         self.root = root
         self.tasks = list(root.walk())
         self.stats = stats
@@ -57,7 +60,6 @@ class DumpContext(Parts):
         self.synced_filters: set[int] = set()
         self._undo: list[Callable[[], None]] = []
         self._last_file_id = 0
-        self._last_pages_id = 0
 
     def new_file_id(self) -> int:
         """The next number in files.img: one counter for descriptions, companions, link remaps and mapped files."""
@@ -78,11 +80,6 @@ class DumpContext(Parts):
         """The dump has failed: take everything back, last first."""
         while self._undo:
             self._undo.pop()()
-
-    def new_pages_id(self) -> int:
-        """The next number of a pages-N.img."""
-        self._last_pages_id += 1
-        return self._last_pages_id
 
     def add_entry(self, kind: FileKind, message: Message) -> None:
         """Put a message into files.img. It has its id already."""

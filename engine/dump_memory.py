@@ -6,7 +6,9 @@ meanwhile is left to the next dump, as watch.py finds it.
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel.memory import Memory
@@ -35,12 +37,11 @@ class Copy:
         self.memory = Memory(task.proc)
 
     def write(self, ctx: DumpContext) -> None:
-        from engine.images.pagemap import PagemapWriter
         from engine.task import increment
 
-        with PagemapWriter(ctx.images, self.pid, "PAGEMAP", ctx.new_pages_id()) as pagemap:
-            pagemap.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in self.runs)
-            increment.copy_running(self.memory, self.runs, pagemap.pages_fd)
+        with ctx.sinks.open("PAGEMAP", self.pid) as sink:
+            sink.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in self.runs)
+            increment.copy_running(self.memory, self.runs, sink)
         _count(ctx, self.runs)
 
     def close(self) -> None:
@@ -83,7 +84,10 @@ def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
             for task in tasks:
                 ctx.watch.watch(task, mms[task.pid].vmas)
         with ctx.stats.timing("memdump_time"):
-            _run_together(writers)
+            if ctx.sinks.one_at_a_time:
+                deque(chain.from_iterable(writers), maxlen=0)
+            else:
+                _run_together(writers)
 
 
 class _Entrance:
@@ -131,8 +135,8 @@ def _ask(visit: Visit, ask: Any, thread: Any) -> None:
 
 
 def _write_memory(ctx: DumpContext, task: Task, runs: list[pages.Run], cave: Cave) -> Iterator[None]:
-    """pagemap-PID.img and its pages file."""
-    from engine.images.pagemap import PagemapWriter
+    """Its page map and pages, to where they go."""
+    from engine.transport.sink import FileSink
 
     def original(start: int, end: int) -> bytes | None:
         if not start <= cave.address < end:
@@ -142,10 +146,15 @@ def _write_memory(ctx: DumpContext, task: Task, runs: list[pages.Run], cave: Cav
         content[at : at + cave.size] = cave.original
         return bytes(content)
 
-    with PagemapWriter(ctx.images, task.pid, "PAGEMAP", ctx.new_pages_id()) as pagemap:
-        pagemap.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
+    with ctx.sinks.open("PAGEMAP", task.pid) as sink:
+        sink.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
         _count(ctx, runs)
-        yield from pages.write_pages(task, runs, pagemap.pages_fd, original)
+        if isinstance(sink, FileSink):
+            yield from pages.write_pages(task, runs, sink.file, original)
+        else:
+            from engine.task.page_stream import send_pages
+
+            yield from send_pages(task, runs, sink, original)
 
 
 def _run_together(writers: list[Iterator[None]]) -> None:

@@ -27,6 +27,7 @@ from engine.stats import DumpStats
 from engine.task import cgroups, core, fs, mm, pstree
 from engine.task.seize import FrozenTree
 from engine.task.tree import DEAD
+from engine.transport.sink import sinks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -66,7 +67,12 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     load_ahead()
     scripts = ActionScripts(opts)
     stats = DumpStats()
-    with ImageDir(opts.images_dir_fd) as images, _incremental(images, opts) as (parent, way), ExitStack() as undo:
+    with (
+        ImageDir(opts.images_dir_fd) as images,
+        sinks_of(opts, images) as sinks,
+        _incremental(images, opts) as (parent, way),
+        ExitStack() as undo,
+    ):
         if not scripts.run("pre-dump"):
             raise CrError("the pre-dump script failed, nothing has been dumped")
         images.hold_back()
@@ -78,7 +84,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
             with stats.timing("frozen_time"):
                 if opts.client:
                     opts.client.ask_for_externals(opts, (task.pid for task in tree.root.walk()))
-                ctx = DumpContext(opts, images, tree.root, stats, parent, way)
+                ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way)
                 undo.callback(ctx.undo)
                 _dump(ctx)
                 status = _conclude(ctx, scripts)
@@ -207,6 +213,7 @@ def _dump(ctx: DumpContext) -> None:
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
         cpuinfo.write(ctx.images)
     _write_clocks(ctx)
+    ctx.sinks.finish()
     inventory.write(ctx)
 
 

@@ -41,15 +41,21 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
     from engine.task import mm, watch
     from engine.task.seize import FrozenTree
     from engine.task.tree import DEAD
+    from engine.transport.sink import sinks_of
 
     load_ahead()
     stats = DumpStats()
-    with ImageDir(opts.images_dir_fd) as images, watch.parent_of(images, opts) as parent, watch.best(parent) as way:
+    with (
+        ImageDir(opts.images_dir_fd) as images,
+        sinks_of(opts, images) as sinks,
+        watch.parent_of(images, opts) as parent,
+        watch.best(parent) as way,
+    ):
         with FrozenTree(root_pid, opts.timeout) as tree:
             with stats.timing("freezing_time"):
                 tree.freeze()
             with stats.timing("frozen_time"):
-                ctx = DumpContext(opts, images, tree.root, stats, parent, way)
+                ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way)
                 living = [task for task in ctx.tasks if task.state != DEAD]
                 mms: dict[int, Message] = {task.pid: mm.collect(ctx, task) for task in living}
                 ctx.problems.raise_if_any("pre-dump")
@@ -62,6 +68,7 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
                 copy.close()
             if opts.force_irmap:
                 irmap.write_cache(watched, ctx)
+            sinks.finish()
             inventory.write(ctx, _MODES[opts.pre_dump_mode])
         except BaseException:
             images.discard()

@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
-from engine.images.pagemap import PagemapWriter, PageReader
+from engine.images.pagemap import PageReader
 from engine.images.runs import PAGE, PRESENT
 from engine.kernel.extents import copy_range, data_ranges
 from engine.kernel.libc import NR, syscall
@@ -36,19 +36,16 @@ def _padded(size: int) -> int:
 def dump(fd: int, entry: Message, ctx: DumpContext) -> None:
     """Write page map and pages of an inode. fd: opened for reading, for this alone; its offset moves."""
     ranges = _huge_ranges(fd, entry) if entry.hugetlb_flag else data_ranges(fd, entry.size)
-    with PagemapWriter(ctx.images, entry.shmid, _KIND, ctx.new_pages_id()) as pagemap:
-        position = 0
+    with ctx.sinks.open(_KIND, entry.shmid) as sink:
+        sink.write((start, _padded(end - start) // PAGE, PRESENT) for start, end in ranges)
         for start, end in ranges:
             if entry.hugetlb_flag:
                 for at in range(start, end, _huge_page(entry)):
-                    os.pwrite(pagemap.pages_fd, os.pread(fd, _huge_page(entry), at), position + at - start)
+                    sink.put(os.pread(fd, _huge_page(entry), at))
             else:
-                copy_range(fd, start, pagemap.pages_fd, position, end - start)
-            position += _padded(end - start)
-        if ranges:
-            os.ftruncate(pagemap.pages_fd, position)
-        pagemap.write((start, _padded(end - start) // PAGE, PRESENT) for start, end in ranges)
-        ctx.stats.shpages_written += position // PAGE
+                sink.copy(fd, start, end - start)
+            sink.skip(_padded(end - start) - (end - start))
+            ctx.stats.shpages_written += _padded(end - start) // PAGE
 
 
 def _huge_page(entry: Message) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from engine.kernel.memory import Memory
     from engine.task.pages import Segment
+    from engine.transport.sink import PageSink
 
     Range = tuple[int, int]
 
@@ -72,20 +73,20 @@ def same_bytes(memory: Memory, segment: Segment) -> Iterator[Range]:
                 yield start + page, start + page + PAGE
 
 
-def copy_running(memory: Memory, runs: list[Run], file: int) -> None:
-    """Copy pages of a task that runs on into its pages file.
+def copy_running(memory: Memory, runs: list[Run], sink: PageSink) -> None:
+    """Copy pages of a task that runs on.
 
     What has gone meanwhile is left out, as zeros. The next dump has no use for it: a page that is not the one that was
     watched counts as changed.
     """
-    stored = [run for run in runs if run.flags & PE_PRESENT]
-    if stored:
-        os.ftruncate(file, stored[-1].offset + stored[-1].end - stored[-1].start)
-    for run in stored:
-        for start in range(run.start, run.end, _COPY_BYTES):
-            end = min(run.end, start + _COPY_BYTES)
-            for at, content in _readable(memory, start, end):
-                os.pwrite(file, content, run.offset + at - run.start)
+    for run in runs:
+        position = run.start if run.flags & PE_PRESENT else run.end
+        for start in range(position, run.end, _COPY_BYTES):
+            for at, content in _readable(memory, start, min(run.end, start + _COPY_BYTES)):
+                sink.skip(at - position)
+                sink.put(content)
+                position = at + len(content)
+        sink.skip(run.end - position)
 
 
 def _readable(memory: Memory, start: int, end: int) -> Iterator[tuple[int, bytes]]:

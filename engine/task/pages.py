@@ -28,9 +28,9 @@ Message = Any
 
 PAGE = 4096
 PE_PARENT, PE_LAZY, PE_PRESENT = 1, 2, 4
-_IOV_MAX = 1024
+IOV_MAX = 1024
 _MAX_RW_COUNT = 0x7FFFF000
-_IOVECS_PER_TAPE = 32 * _IOV_MAX
+_IOVECS_PER_TAPE = 32 * IOV_MAX
 _MADV_DONTNEED = 4
 _RLIMIT_FSIZE = 1
 _PROT_READ = 1
@@ -85,7 +85,8 @@ def runs_to_store(task: Task, mm: Message) -> list[Run]:
 
 
 def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int, int], bytes | None]) -> Iterator[None]:
-    """Let a visited task write its pages into the image file. Yields while the task writes: others may begin.
+    """Let a visited task write its pages into the image file. Yields while the task writes: others may begin. Pages
+    that are sent elsewhere: page_stream.py.
 
     original  the bytes of a range that the visit itself has changed (the vDSO), else None
     A task with a limit on file size can't write for us, and pages it may not read itself are not its to write: those
@@ -93,7 +94,7 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
     """
     limited = _limits_file_size(task)
     stored = [run for run in runs if run.flags & PE_PRESENT]
-    through_engine = [run for run in stored if limited or not run.readable]
+    not_by_task = [run for run in stored if limited or not run.readable]
     by_task = [] if limited else [run for run in stored if run.readable]
     assert task.visit is not None
     if by_task:
@@ -105,19 +106,22 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
                 yield
                 task.visit.finish(tape)
                 _verify(task.pid, expected)
-    for run in through_engine:
-        _copy_through_engine(task.memory, run, file, original)
+    for run in not_by_task:
+        for offset, content in through_engine(task.memory, run, original):
+            os.pwrite(file, content, offset)
 
 
 def _limits_file_size(task: Task) -> bool:
     return bool(task.core.tc.rlimits.rlimits[_RLIMIT_FSIZE].cur != RLIM_INFINITY)
 
 
-def _copy_through_engine(memory: Memory, run: Run, file: int, original: Callable[[int, int], bytes | None]) -> None:
+def through_engine(
+    memory: Memory, run: Run, original: Callable[[int, int], bytes | None]
+) -> Iterator[tuple[int, bytes]]:
+    """The pages of a run in portions: (offset in the image file, content)."""
     for start in range(run.start, run.end, _COMPARE_BYTES):
         end = min(run.end, start + _COMPARE_BYTES)
-        content = original(start, end) or memory.read(start, end - start)
-        os.pwrite(file, content, run.offset + start - run.start)
+        yield run.offset + start - run.start, original(start, end) or memory.read(start, end - start)
 
 
 def _batches(runs: list[Run]) -> Iterator[list[Run]]:
@@ -142,7 +146,7 @@ def _vectors(tape: Tape, call: str, fd: int, pieces: list[Any]) -> list[tuple[An
         first = pieces[position]
         words: list[int] = []
         size = 0
-        while position < len(pieces) and len(words) < 2 * _IOV_MAX:
+        while position < len(pieces) and len(words) < 2 * IOV_MAX:
             piece = pieces[position]
             length = piece.end - piece.start
             if piece.offset != first.offset + size or size + length > _MAX_RW_COUNT:

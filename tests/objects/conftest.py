@@ -18,6 +18,7 @@ from engine.options import Options
 from engine.restore_context import RestoreContext
 from engine.stats import DumpStats
 from engine.task.tree import Task
+from engine.transport.sink import FileSinks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Cycle:
 
     def dump(self, *fds: int, also: Any = lambda ctx: None) -> list[Any]:
         """Dump descriptors; their messages. also: called with the context for what is no descriptor."""
-        ctx = self.dump_context = DumpContext(self.opts, self.images, self._task, DumpStats())
+        ctx = self.dump_context = DumpContext(self.opts, self.images, FileSinks(self.images), self._task, DumpStats())
         tables = DumpedTables(ctx)
         for fd in fds:
             file = tables.adopt(os.dup(fd), self._task)

@@ -1,0 +1,1 @@
+"""Images that go over a connection: page servers, proxies, lazy pages."""
