@@ -271,6 +271,8 @@ _ZERO: dict[int, object] = {FieldDescriptor.TYPE_STRING: "", FieldDescriptor.TYP
 
 def _multiply(name: str, times: int, entry: Any) -> None:
     items = getattr(entry, name)
+    if times * len(items) > 2 * _VERY_MANY:
+        raise ValueError(f"{name} has become long by another lie")
     items.extend([copy.copy(item) for _ in range(times - 1) for item in items])
 
 

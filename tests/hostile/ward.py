@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 import engine.cli
+from engine import log
 from engine.kernel.libc import NR, syscall
 from zdtm.harness.init import others
 from zdtm.harness.sandbox import Result, run
@@ -130,6 +131,7 @@ def command(*words: str, watched: bool = True) -> Outcome:
 
 
 def _be_engine(output: int) -> None:
+    log.setup(log.WARN)
     for number in (1, 2):
         os.dup2(output, number)
     os.closerange(3, 1024)

@@ -107,6 +107,17 @@ def test_all_modes_of_good_programs_pass(suite: Suite) -> None:
     assert suite.left() == []
 
 
+def test_a_long_way_from_ready_into_the_wait(suite: Suite) -> None:
+    body = """import signal, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.write(1, b"READY\\n")
+end = time.thread_time() + 0.01
+while time.thread_time() < end: pass
+signal.sigwaitinfo({signal.SIGTERM})"""
+    suite.add("one.py", body)
+    assert "2 passed" in suite.run("--modes", "cli,snapshot")
+
+
 def test_ids_select(suite: Suite) -> None:
     suite.add("one.py")
     suite.add("two.py")

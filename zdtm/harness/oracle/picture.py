@@ -29,6 +29,7 @@ STEADY_KINDS = ("tree", "creds", "limits")
 SHARABLE = {"memory": KCMP_VM, "cwd and umask": KCMP_FS, "handlers": KCMP_SIGHAND, "io": KCMP_IO, "undo": KCMP_SYSVSEM}
 
 QUIET_SECONDS = 0.003
+PARKING_NANOSECONDS = 20_000_000
 LONGEST_UNREST = 5.0
 
 
@@ -47,7 +48,7 @@ class Picture:
 def take(
     root: int, kinds: set[str], *, rseq: dict[int, list[int]] | None = None, before: Picture | None = None
 ) -> Picture:
-    """Look at the tree below root, once it is quiet if its memory is wanted.
+    """Look at the tree below root, once it is quiet if its memory is wanted, once its root is if its signals are.
 
     kinds   which facts are wanted; the costly ones are read only if they are
     rseq    where the kernel writes into the memory of each process, see stir.py; by default the places of `before`
@@ -55,6 +56,8 @@ def take(
     """
     if "memory" in kinds:
         wait_until_quiet(root)
+    elif "signals" in kinds:
+        _wait_until_parked(root)
     names = Names()
     picture = Picture(_tasks(root, names, changing="tree" not in kinds))
     living = [pid for pid, facts in picture.tasks.items() if facts["tree"]["state"] != "zombie"]
@@ -106,6 +109,28 @@ def wait_until_quiet(root: int) -> None:
                 "a program that must be busy says `oracle: ignore memory: reason`"
             )
         seen = now
+
+
+def _wait_until_parked(root: int) -> None:
+    """Wait until the root sleeps, or is seen to be one that never does.
+
+    From READY on it is on its way into sigwaitinfo(), which unblocks SIGTERM as long as it waits: the mask differs.
+    That way is short. How long it takes depends on who else wants the processor, so it is the root's own time that
+    tells a busy program from one that is still on its way.
+    """
+    end = time.monotonic() + LONGEST_UNREST
+    start = _ran(root)
+    while _is_running(root) and _ran(root) - start < PARKING_NANOSECONDS and time.monotonic() < end:
+        time.sleep(QUIET_SECONDS)
+
+
+def _is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "R"
+
+
+def _ran(pid: int) -> int:
+    """For how many nanoseconds it has had a processor."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
 
 
 def _activity(root: int) -> dict[int, tuple[str, int]]:
