@@ -38,7 +38,7 @@ def _go_there_and_back(place: Path) -> str:
         wait_until(lambda: (files / "progress").exists(), "the program has started", said)
         before = program.progress_in(str(files))
         wait_until(
-            lambda: all(now > then for now, then in zip(program.progress_in(str(files)), before, strict=True)),
+            lambda: all(new > old for new, old in zip(program.progress_in(str(files)), before, strict=True)),
             "all workers go on",
             said,
         )

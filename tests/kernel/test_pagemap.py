@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.kernel import pagemap, pagemap_scan
+from engine.kernel.features import memory
 from engine.kernel.pagemap import guard_regions, page_runs, private_pages
 from engine.kernel.pagemap_entries import parse_entries
 from engine.kernel.pagemap_scan import FILE, PRESENT, SOFT_DIRTY, SWAPPED, WRITTEN, PageRun
@@ -262,16 +263,17 @@ def test_content_is_preserved_by_the_pages_found(start: Callable[[str], Subject]
     subject = start(MAPPINGS + "tell(a=anonymous)")
     a = subject.facts["a"]
     stored = pages(page_runs(subject.pid, [(a, a + 8 * PAGE)]), a)
-    with open(f"/proc/{subject.pid}/mem", "rb", buffering=0) as memory:
+    with open(f"/proc/{subject.pid}/mem", "rb", buffering=0) as mem:
         for page in range(8):
-            content = os.pread(memory.fileno(), PAGE, a + page * PAGE)
+            content = os.pread(mem.fileno(), PAGE, a + page * PAGE)
             assert (page in stored) == any(content)
 
 
 @pytest.mark.usefixtures("backend")
 def test_written_pages_are_told_apart(start: Callable[[str], Subject]) -> None:
     """WRITTEN after userfaultfd write-protection in asynchronous mode, the way changed pages are tracked."""
-    needs_scan()
+    if not memory.wp_async():
+        pytest.skip("needs feature wp_async: asynchronous write protection by userfaultfd")
     subject = start("""
 import fcntl, struct
 P = mmap.PAGESIZE
