@@ -10,17 +10,21 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bench.engine import OURS, environment
+from engine.kernel.libc import NR
 from zdtm.harness.rpc import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+_PATIENCE = 10
+
 
 class Service:
     """address: of its socket. All times are milliseconds, from before connect(2) to the answer."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, pid: int, address: str) -> None:
+        self.pid = pid
         self.address = address
 
     def ask(self, kind: str, options: Mapping[str, Any] | None = None) -> float:
@@ -36,7 +40,21 @@ class Service:
     def settle(self) -> None:
         """Wait until a worker stands by: what it does for that isn't what is measured."""
         self.ask("VERSION")
-        time.sleep(0.05)
+        deadline = time.monotonic() + _PATIENCE
+        while not self._stands_by():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no worker of the service stands by after {_PATIENCE} s")
+            time.sleep(0.001)
+
+    def _stands_by(self) -> bool:
+        """Whether its only worker waits for a connection."""
+        try:
+            with open(f"/proc/{self.pid}/task/{self.pid}/children") as children:
+                [worker] = children.read().split()
+            with open(f"/proc/{worker}/syscall") as file:
+                return file.read().split()[0] == str(NR["recvmsg"])
+        except (ValueError, FileNotFoundError, ProcessLookupError):
+            return False
 
 
 @contextmanager
@@ -50,6 +68,6 @@ def running() -> Iterator[Service]:
             os.read(read_end, 1)
             os.close(read_end)
             try:
-                yield Service(os.path.join(place, "criu_service.socket"))
+                yield Service(process.pid, os.path.join(place, "criu_service.socket"))
             finally:
                 process.terminate()

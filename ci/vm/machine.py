@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import subprocess
@@ -130,14 +131,14 @@ def _follow(qemu: subprocess.Popen[bytes], output: Path, seconds: float) -> None
     with output.open("rb") as file:
         ended = False
         while not ended:
-            ended = qemu.poll() is not None
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the guest did not end within {seconds:g} seconds")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                qemu.wait(POLL_SECONDS)
+                ended = True
             while chunk := file.read(1 << 16):
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
-            if not ended:
-                time.sleep(POLL_SECONDS)
 
 
 def _last_lines(console: Path) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.harm.subject import wait_until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from typing import Self
@@ -21,12 +22,12 @@ shared = mmap.mmap(-1, 16384); shared[0] = 1
 pipe = os.pipe(); os.write(pipe[1], b"queued")
 file = os.open("file", os.O_RDWR | os.O_CREAT)
 pair = socket.socketpair()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGRTMAX})
 os.mkdir("ready")
 while True:
-    if os.path.exists("command"):
-        with open("command") as text: exec(text.read())
-        os.rename("command", "done")
-    time.sleep(0.002)
+    signal.sigwait({signal.SIGRTMAX})
+    with open("command") as text: exec(text.read())
+    os.rename("command", "done")
 """
 
 
@@ -61,8 +62,8 @@ class Puppet:
 
     def do(self, text: str) -> None:
         """Have it execute some Python."""
-        (self.place / "next").write_text(text)
-        os.rename(self.place / "next", self.place / "command")
+        (self.place / "command").write_text(text)
+        os.kill(self.pid, signal.SIGRTMAX)
         self._await("done")
         os.unlink(self.place / "done")
 

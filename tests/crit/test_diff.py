@@ -57,7 +57,7 @@ def differences(puppet: Puppet, tmp_path: Path, capfd: pytest.CaptureFixture[str
         ("shared[5000] = 9", r"memfd:/dev/zero: pages (that differ|only in the second), 1: .*"),
         ("more = mmap.mmap(-1, 40960, mmap.MAP_PRIVATE)", r"mapping .* (is new|grew to .*)"),
         ("private.resize(2 << 20)", r"mapping .* (moved to .*|grew to .*|is gone)"),
-        ("if os.fork() == 0: time.sleep(999)", r"task \d+ \(.*\) is new"),
+        ("if os.fork() == 0: signal.pause()", r"task \d+ \(.*\) is new"),
     ],
 )
 def test_a_difference(text: str, line: str, differences: Callable[[str], list[str]]) -> None:
@@ -66,7 +66,7 @@ def test_a_difference(text: str, line: str, differences: Callable[[str], list[st
 
 
 def test_tasks_that_are_gone(puppet: Puppet, tmp_path: Path) -> None:
-    puppet.do("child = os.fork()\nif child == 0: time.sleep(999)")
+    puppet.do("child = os.fork()\nif child == 0: signal.pause()")
     first = puppet.dump(tmp_path / "first", "-R")
     puppet.do("os.kill(child, 9); os.waitpid(child, 0)")
     result = crit("diff", first, puppet.dump(tmp_path / "second", "-R"))
@@ -76,7 +76,7 @@ def test_tasks_that_are_gone(puppet: Puppet, tmp_path: Path) -> None:
 
 def test_objects_keep_their_names(puppet: Puppet, tmp_path: Path) -> None:
     """A socket that has lost its first descriptor is still the peer it was."""
-    puppet.do("child = os.fork()\nif child == 0:\n  while True: time.sleep(999)")
+    puppet.do("child = os.fork()\nif child == 0:\n  while True: signal.pause()")
     first = puppet.dump(tmp_path / "first", "-R")
     puppet.do("pair[1].close()")
     result = crit("diff", first, puppet.dump(tmp_path / "second", "-R"))

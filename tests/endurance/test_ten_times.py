@@ -9,8 +9,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.endurance import program
-from tests.harm.subject import wait_until
 from tests.hostile import ward
+from tests.waiting import wait_until
 from zdtm.harness.init import others
 
 if TYPE_CHECKING:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.images.directory import ImageDir
-from tests.harm.subject import wait_until
 from tests.hostile import ward
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _PROGRAM = """
-import os, time
+import os, signal
 for number in range(2):
     fd = os.open(f"lost{number}", os.O_RDWR | os.O_CREAT)
     os.write(fd, b"data")
     os.link(f"lost{number}", f"kept{number}")
     os.unlink(f"lost{number}")
 os.mkdir("ready")
-time.sleep(1000)
+while True: signal.pause()
 """
 
 

@@ -9,13 +9,12 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.kernel.libc import NR, syscall
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 _PROGRAM = r"""
@@ -43,15 +42,6 @@ count(16)
 """
 _PLACES = 3
 _PR_SET_CHILD_SUBREAPER = 36
-_SECONDS = 10
-
-
-def wait_until(true: Callable[[], bool], what: str, explain: Callable[[], str] = str) -> None:
-    """Wait for a condition, or fail saying what did not come true, and why."""
-    deadline = time.monotonic() + _SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"not within {_SECONDS} s: {what}\n{explain()}"
-        time.sleep(0.001)
 
 
 class _Task(NamedTuple):

@@ -13,7 +13,8 @@ import engine.cli
 import engine.dump_tree
 import engine.restore
 from tests.harm import stepper
-from tests.harm.subject import Subject, wait_until
+from tests.harm.subject import Subject
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

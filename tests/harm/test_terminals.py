@@ -15,7 +15,7 @@ import engine.cli
 import engine.dump_tree
 from engine.kernel import terminal
 from tests.harm import stepper
-from tests.harm.subject import wait_until
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

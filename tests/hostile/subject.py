@@ -10,7 +10,8 @@ import sys
 from operator import ge
 from typing import TYPE_CHECKING
 
-from tests.harm.subject import look, wait_until
+from tests.harm.subject import look
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

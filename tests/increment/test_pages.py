@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from engine.images.directory import ImageDir
 from engine.kernel.features import memory
 from engine.task import watch
-from tests.harm.subject import wait_until
 from tests.hostile import ward
 from tests.increment import churn
 from tests.increment.subject import Subject, attempt, content, run
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,12 +6,12 @@ import fcntl
 import os
 import signal
 import struct
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from engine.errors import CrError
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.objects.conftest import Cycle
@@ -74,9 +74,7 @@ def test_no_signal_while_a_file_is_restored(cycle: Cycle) -> None:
         new = cycle.restore()
         assert came == []
         os.write(new[1], b"y")
-        deadline = time.monotonic() + 5
-        while not came and time.monotonic() < deadline:
-            os.sched_yield()
+        wait_until(lambda: came, "the signal has come")
         assert came == [signal.SIGIO]
     finally:
         for fd in fds:

@@ -8,7 +8,6 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 from fcntl import ioctl
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import pytest
 from engine.errors import CrError, Refused
 from engine.kernel import terminal
 from tests.objects.facts import events_of, flags_of, link_of
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -87,13 +87,6 @@ def read_all(fd: int) -> list[bytes]:
     while events_of(fd) & select.POLLIN:
         found.append(os.read(fd, 1 << 16))
     return found
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.001)
 
 
 def typed(pair: Pair, data: bytes) -> None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.harm.subject import Subject, wait_until
+from tests.harm.subject import Subject
 from tests.rpc.conftest import SWRK, Daemon, serving
+from tests.waiting import wait_until
 from zdtm.harness.rpc import Client, request, spawn
 
 if TYPE_CHECKING:
@@ -142,19 +143,25 @@ def test_a_client_killed_at_any_moment(subject: Subject, tmp_path: Path) -> None
     with serving(tmp_path) as daemon:
         for trial in range(_TRIALS):
             shutil.copytree(keep, subject.place, dirs_exist_ok=True)
-            pid = os.fork()
-            if not pid:
-                with Client.connected(daemon.address) as client:
-                    client.send(request("RESTORE", {"images_dir": str(images), "notify_scripts": trial % 2 == 1}))
-                    signal.pause()
-            time.sleep(random.uniform(0, 0.1))
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            said = {"images_dir": str(images), "notify_scripts": trial % 2 == 1}
+            _ask_and_die(daemon, "RESTORE", said, random.uniform(0, 0.1))
             _until_idle(daemon)
             if subject.settles(f"trial {trial}"):
                 assert trial % 2 == 0, "it was to be told of the steps, and can't have answered"
                 subject.end()
                 wait_until(subject.gone, "the restored tree has been killed")
+
+
+def _ask_and_die(daemon: Daemon, kind: str, options: dict[str, object], patience: float) -> None:
+    """As a client that is killed while it waits for an answer, or right after that."""
+    pid = os.fork()
+    if not pid:
+        with Client.connected(daemon.address) as client, contextlib.suppress(TimeoutError):
+            client.send(request(kind, options))
+            client.sock.settimeout(patience)
+            client.receive()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _until_idle(daemon: Daemon) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench import subjects
-from tests.harm.subject import wait_until
 from tests.rpc.conftest import ENGINE, Daemon, await_end, is_running, serving
+from tests.waiting import wait_until
 from zdtm.harness.rpc import Client, request
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.images.schema import enum
-from tests.harm.subject import wait_until
 from tests.rpc.conftest import ENGINE, SWRK, await_end, is_running
+from tests.waiting import wait_until
 from zdtm.harness.rpc import Client, request, spawn, started
 
 _DUMP_STEPS = ["pre-dump", "query-ext-files", "post-dump"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.kernel import terminal
-from tests.harm.subject import wait_until
 from tests.rpc.conftest import SWRK, await_end, is_running
+from tests.waiting import wait_until
 from zdtm.harness.rpc import started
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from engine.kernel import ptrace
 from engine.kernel.libc import NR
 from engine.kernel.memory import Memory
 from engine.tape.tape import Tape
-from tests.tape.tracing import code, is_blocked_in, seize, traces, visit_of, visiting, wait_until
+from tests.tape.tracing import code, is_blocked_in, seize, traces, visit_of, visiting
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,7 +26,8 @@ from engine.tape.stub import (
     make_root_stub,
 )
 from engine.tape.tape import Tape, TapeError
-from tests.tape.tracing import maps, wait_until
+from tests.tape.tracing import maps
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ from engine.errors import CrError
 from engine.kernel.libc import NR
 from engine.kernel.procfs import read_comm
 from engine.tape.tape import Tape, TapeError
-from tests.tape.tracing import SCALE, code, is_blocked_in, maps, seize, traces, visit_of, visiting, wait_until
+from tests.tape.tracing import code, is_blocked_in, maps, seize, traces, visit_of, visiting
+from tests.waiting import SCALE, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,21 +13,10 @@ from engine.tape.restart import show_restart
 from engine.tape.visit import SCRATCH_SIZE, Visit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-SCALE = float(os.environ.get("ZDTM_TIMEOUT_SCALE", "1"))
-"""How much slower this machine is than it may be, emulated ones above all."""
-SECONDS = 10 * SCALE
 _OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
 _LOWEST = 0x10000
-
-
-def wait_until(true: Callable[[], bool], what: str) -> None:
-    """Wait for a condition, or fail saying what did not come true."""
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"not within {SECONDS} s: {what}"
-        time.sleep(0.001)
 
 
 def seize(tid: int) -> ptrace.Tracee:

@@ -7,7 +7,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ import pytest
 
 from engine.kernel import terminal
 from engine.kernel.proc_stat import read_stat
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,10 +125,7 @@ def test_job_goes_on_in_another_shell(shells: tuple[Shell, Shell], tmp_path: Pat
     subprocess.run([*engine, "dump", "-t", str(job), *words, "-o", "dump.log"], check=True)
     second.run(*engine, "restore", *words, "-o", "restore.log")
     log = images / "restore.log"
-    deadline = time.monotonic() + 20
-    while not log.exists() or "Tasks resumed" not in log.read_text():
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.01)
+    wait_until(lambda: log.exists() and "Tasks resumed" in log.read_text(), "it is restored", log.read_text)
     assert not terminal.modes(second.master).lflag & 0o12, "neither echo nor lines"
     stat = read_stat(job)
     assert (stat.session, stat.pgrp) == (second.pid, job)

@@ -16,8 +16,8 @@ from engine.images.pagemap import PageReader
 from engine.kernel.elf_symbols import dynamic_symbols
 from engine.kernel.libc import MACHINE
 from engine.task import vma as vmas
-from tests.harm.subject import wait_until
 from tests.hostile import ward
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
 HEAD = "import os, signal, threading\nfrom zdtm.lib.program import *\n"
@@ -31,11 +32,11 @@ class Started:
             )
 
     def wait_ready(self) -> None:
-        end = time.monotonic() + 20
-        while "READY\n" not in self.out.read_text():
-            assert self.process.poll() is None, self.out.read_text()
-            assert time.monotonic() < end, "not ready"
-            time.sleep(0.002)
+        wait_until(lambda: self.process.poll() is not None or self._is_ready(), "the program is ready")
+        assert self._is_ready(), self.out.read_text()
+
+    def _is_ready(self) -> bool:
+        return "READY\n" in self.out.read_text()
 
     def finish(self) -> tuple[int, str]:
         self.wait_ready()

@@ -7,12 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import wait_until
 from zdtm.harness import host
 from zdtm.harness.init import Init, descendants, died_how, others
 from zdtm.harness.sandbox import Result, run
@@ -66,7 +66,7 @@ def test_a_deadline_ends_everybody(tmp_path: Path) -> None:
 
     def hang() -> None:
         subprocess.Popen(["/bin/sleep", "1000"], env={"MARKER": marker})
-        time.sleep(1000)
+        signal.pause()
 
     result = inside(tmp_path, hang, deadline=0.3)
     assert result.text == "killed: not done after 0 s"
@@ -76,17 +76,17 @@ def test_a_deadline_ends_everybody(tmp_path: Path) -> None:
 def test_the_sandbox_dies_with_its_worker(tmp_path: Path) -> None:
     marker = f"zdtm-test-{os.getpid()}"
     source = (
-        "import subprocess, time\nfrom pathlib import Path\nfrom zdtm.harness.sandbox import run\n"
-        "def hang():\n    subprocess.Popen(['/bin/sleep', '1000']); Path('up').touch(); time.sleep(1000)\n"
+        "import signal, subprocess\nfrom pathlib import Path\nfrom zdtm.harness.sandbox import run\n"
+        "def hang():\n    subprocess.Popen(['/bin/sleep', '1000']); Path('up').touch(); signal.pause()\n"
         f"run(hang, Path({str(tmp_path)!r}), 1000)\n"
     )
     environment = {"PYTHONPATH": str(Path(host.__file__).parent.parent.parent), "MARKER": marker}
     worker = subprocess.Popen([sys.executable, "-c", source], env=environment, cwd=tmp_path)
-    _wait_until(lambda: (tmp_path / "up").exists())
+    wait_until((tmp_path / "up").exists, "the sandbox is up")
     assert len(_processes_with(marker)) == 4
     worker.kill()
     worker.wait()
-    _wait_until(lambda: not _processes_with(marker))
+    wait_until(lambda: not _processes_with(marker), "all have died")
 
 
 def _processes_with(marker: str) -> list[str]:
@@ -98,13 +98,6 @@ def _processes_with(marker: str) -> list[str]:
         except OSError:
             continue
     return found
-
-
-def _wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_init_starts_clean_processes_and_reaps_orphans(tmp_path: Path) -> None:
