@@ -4,7 +4,6 @@
 
 #include "zdtmtst.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 
@@ -44,19 +43,21 @@ static inline char task_state(pid_t pid)
 	return strrchr(text, ')')[2];
 }
 
-/* Wait until a task sleeps in the system call with that number, or in its continuation after an interruption. */
-static inline void task_wait_in(pid_t pid, long nr)
+/* Whether a task sleeps in the system call with that number, or in its continuation after an interruption. */
+static inline bool task_is_in(pid_t pid, long nr)
 {
 	char text[256];
 	long now = -1;
 
-	while (now != nr && now != SYS_restart_syscall) {
-		task_file(pid, "syscall", text, sizeof(text));
-		check(*text, "task %d is gone", pid);
-		if (sscanf(text, "%ld", &now) != 1) /* "running" */
-			now = -1;
-		sched_yield();
-	}
+	task_file(pid, "syscall", text, sizeof(text));
+	check(*text, "task %d is gone", pid);
+	sscanf(text, "%ld", &now); /* not if it is "running" */
+	return now == nr || now == SYS_restart_syscall;
+}
+
+static inline void task_wait_in(pid_t pid, long nr)
+{
+	wait_until(task_is_in(pid, nr), "a task sleeps in its system call");
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t told_to_finish;
@@ -92,6 +93,26 @@ int test_pass(void)
 {
 	say("PASS\n");
 	return 0;
+}
+
+static long milliseconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+long test_deadline(void)
+{
+	return milliseconds() + 10000;
+}
+
+void test_poll(long ends, const char *file, int line, const char *what)
+{
+	if (milliseconds() > ends)
+		test_fail(file, line, "waited in vain: %s", what);
+	usleep(500);
 }
 
 const char *test_workdir(void)

@@ -36,6 +36,14 @@ int test_pass(void);
 /* Absolute path of a directory of this program's own, which is also the current one. By hand a new one, which stays. */
 const char *test_workdir(void);
 
+/* Poll until a condition holds; fail when it takes too long: wait_until(tid, "the thread says who it is"); */
+#define wait_until(condition, what)						\
+	for (long ends = test_deadline(); !(condition);)			\
+		test_poll(ends, __FILE__, __LINE__, what)
+
+long test_deadline(void);
+void test_poll(long ends, const char *file, int line, const char *what);
+
 /* Wait for a child and give the raw wait status. Start threads between these two: SIGTERM must find the main thread. */
 int test_reap(pid_t pid);
 void test_block_term(void);

@@ -133,8 +133,7 @@ int main(int argc, char **argv)
 	task_wait_in(pid, SYS_read);
 	test_block_term();
 	check(!pthread_create(&thread_id, NULL, thread, NULL), "pthread_create failed");
-	while (!tid)
-		sched_yield();
+	wait_until(tid, "the thread runs");
 	task_wait_in(tid, SYS_read);
 	test_unblock_term();
 	test_ready();

@@ -143,8 +143,7 @@ int main(int argc, char **argv)
 	test_block_term();
 	for (long i = 0; i < THREADS; i++) {
 		check(!pthread_create(&threads[i], NULL, thread, (void *)i), "pthread_create failed");
-		while (!tids[i])
-			sched_yield();
+		wait_until(tids[i], "the thread runs");
 		task_wait_in(tids[i], SYS_read);
 	}
 	test_unblock_term();

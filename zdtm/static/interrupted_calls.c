@@ -139,8 +139,7 @@ int main(int argc, char **argv)
 	test_block_term();
 	for (struct sleeper *each = sleepers; each < sleepers + SLEEPERS; each++) {
 		check(!pthread_create(&each->thread, NULL, run, each), "pthread_create failed");
-		while (!each->tid)
-			sched_yield();
+		wait_until(each->tid, "the thread runs");
 		task_wait_in(each->tid, each->nr);
 	}
 	test_unblock_term();

@@ -77,8 +77,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
 	ok(timer_settime(timer, 0, &soon, NULL));
-	while (!notices)
-		sched_yield();
+	wait_until(notices, "the function of the timer runs");
 	check(notices == 1, "the function of the timer ran %d times", notices);
 	return test_pass();
 }

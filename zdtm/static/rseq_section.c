@@ -74,8 +74,7 @@ int main(int argc, char **argv)
 	test_block_term();
 	check(!pthread_create(&handle, NULL, thread, NULL), "pthread_create failed");
 	test_unblock_term();
-	while (!tid)
-		sched_yield();
+	wait_until(tid, "the thread runs");
 	task_wait_in(tid, SYS_read);
 	task_wait_in(pid, SYS_read);
 	test_ready();

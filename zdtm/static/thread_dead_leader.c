@@ -47,8 +47,7 @@ int main(int argc, char **argv)
 	if (pid == 0)
 		body();
 	gate_expect(&gate, 1);
-	while (task_state(pid) != 'Z')
-		sched_yield();
+	wait_until(task_state(pid) == 'Z', "the leader is dead");
 	test_ready();
 	check(task_state(pid) == 'Z', "the leader is in state %c", task_state(pid));
 	check(ok(waitpid(pid, NULL, WNOHANG)) == 0, "the process has ended");

@@ -152,8 +152,7 @@ int main(int argc, char **argv)
 		if (!pids[kind])
 			leader();
 		gate_expect(&gate, THREADS);
-		while (task_state(pids[kind]) != 'Z')
-			sched_yield();
+		wait_until(task_state(pids[kind]) == 'Z', "the leader is dead");
 	}
 	ok(kill(pids[STOPPED], SIGSTOP));
 	check(ok(waitpid(pids[STOPPED], &status, WUNTRACED)) == pids[STOPPED] && WIFSTOPPED(status), "the stop");

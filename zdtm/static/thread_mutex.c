@@ -71,8 +71,7 @@ int main(int argc, char **argv)
 					i == WAITERS + 1 ? wait_barrier :
 							   wait_lock;
 		check(!pthread_create(&threads[i], NULL, body, (void *)&tids[i]), "pthread_create failed");
-		while (!tids[i])
-			sched_yield();
+		wait_until(tids[i], "the thread runs");
 		task_wait_in(tids[i], SYS_futex);
 	}
 	test_unblock_term();

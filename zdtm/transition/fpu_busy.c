@@ -10,7 +10,6 @@
 
 #include <fenv.h>
 #include <pthread.h>
-#include <unistd.h>
 
 #define THREADS 4
 #define STEPS 20000
@@ -65,9 +64,7 @@ int main(int argc, char **argv)
 	for (long i = 0; i < THREADS; i++)
 		check(!pthread_create(&threads[i], NULL, run, (void *)i), "pthread_create failed");
 	test_unblock_term();
-	test_running();
-	while (test_go_on())
-		usleep(1000);
+	test_ready();
 	stop = true;
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);

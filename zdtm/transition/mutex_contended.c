@@ -96,16 +96,12 @@ static void no_wait(void)
 
 static void wait_for_term(void)
 {
-	while (__atomic_load_n(&shared->started, __ATOMIC_SEQ_CST) < PROCESSES * (THREADS + 1))
-		usleep(1000);
-	test_running();
-	while (test_go_on())
-		usleep(1000);
+	wait_until(__atomic_load_n(&shared->started, __ATOMIC_SEQ_CST) == PROCESSES * (THREADS + 1), "all threads run");
+	test_ready();
 	for (unsigned long i = 0; i < 2; i++) { /* both kinds are at work still */
 		unsigned long rounds = shared->rounds, turns = shared->turns;
 
-		while (shared->rounds == rounds || shared->turns == turns)
-			usleep(1000);
+		wait_until(shared->rounds != rounds && shared->turns != turns, "all go on");
 	}
 	pthread_mutex_lock(&shared->guard);
 	shared->stop = true;

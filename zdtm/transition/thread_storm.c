@@ -33,8 +33,7 @@ static pthread_t start(struct link *link)
 	int error;
 
 	/* Where threads come faster than they go, there may be too many for a moment. */
-	while ((error = pthread_create(&thread, NULL, run, link)) == EAGAIN)
-		sched_yield();
+	wait_until((error = pthread_create(&thread, NULL, run, link)) != EAGAIN, "there is room for a thread");
 	check(!error, "pthread_create: %s", strerror(error));
 	return thread;
 }
