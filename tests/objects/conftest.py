@@ -10,6 +10,7 @@ import pytest
 
 from engine.dump_context import DumpContext
 from engine.images.directory import ImageDir
+from engine.kernel.kernel_memory import kernel_memory
 from engine.kernel.proc_fdinfo import read_fdinfo
 from engine.kernel.proc_stat import read_stat
 from engine.objects import KINDS, fown, table
@@ -19,6 +20,7 @@ from engine.restore_context import RestoreContext
 from engine.stats import DumpStats
 from engine.task.tree import Task
 from engine.transport.sink import FileSinks
+from tests.objects.terminals import Pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,3 +129,25 @@ def place(tmp_path: Path) -> Path:
     directory = tmp_path / "place"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture(scope="session")
+def look_into_the_kernel() -> None:
+    """What that takes stays open ever after."""
+    kernel_memory()
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current directory, from which all private directories must be gone after the test."""
+    monkeypatch.chdir(place)
+    yield place
+    assert not [name for name in os.listdir(place) if name.startswith(".crucible")]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A pseudo terminal, as the kernel makes it."""
+    made = Pair()
+    yield made
+    made.close()

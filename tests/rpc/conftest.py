@@ -12,6 +12,7 @@ import pytest
 
 from bench import subjects
 from tests.waiting import wait_until
+from zdtm.harness.rpc import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,12 @@ def serving(work: Path, *options: str, environment: dict[str, str] | None = None
         process.terminate()
         status = process.wait(30)
     assert status in (0, -9)
+
+
+def answers(address: str) -> bool:
+    """Whether a service is there."""
+    with Client.connected(address) as client:
+        return bool(client.ask("VERSION").success)
 
 
 @pytest.fixture(scope="session")
