@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import Problems
 from engine.parts import Parts
+from engine.plugins import Plugins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +32,7 @@ class DumpContext(Parts):
     problems   everything that stands against the dump; raised together before anything is changed
     files      descriptions in the order of their ids
     parent     the images that these build on, and watch, how changed memory is found (--prev-images-dir, --track-mem)
+    plugins    between their init and fini
     uptime     of the machine when the tree had been frozen, in microseconds
     entries    file_entry messages for files.img
     table      the descriptor tables
@@ -40,7 +42,7 @@ class DumpContext(Parts):
 
     def __init__(
         self, opts: Options, images: ImageDir, sinks: PageSinks, root: Task, stats: DumpStats,
-        parent: Parent | None = None, watch: Watch | None = None,
+        parent: Parent | None = None, watch: Watch | None = None, plugins: Plugins | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.opts = opts
@@ -51,6 +53,7 @@ class DumpContext(Parts):
         self.stats = stats
         self.parent = parent
         self.watch = watch
+        self.plugins = plugins or Plugins()
         self.uptime = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
         self.problems = Problems()
         self.files: list[OpenFile] = []

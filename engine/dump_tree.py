@@ -23,6 +23,7 @@ from engine.kernel.proc_status import read_status
 from engine.kernel.procfs import read_limits
 from engine.objects.table import DumpedTables
 from engine.option_values import CPU_CAP_IMAGE
+from engine.plugins import running
 from engine.stats import DumpStats
 from engine.task import cgroups, core, fs, mm, pstree
 from engine.task.seize import FrozenTree
@@ -68,6 +69,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     scripts = ActionScripts(opts)
     stats = DumpStats()
     with (
+        running(opts, "dump") as plugins,
         ImageDir(opts.images_dir_fd) as images,
         sinks_of(opts, images) as sinks,
         _incremental(images, opts) as (parent, way),
@@ -78,16 +80,18 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         images.hold_back()
         _rehearse(root_pid)
         log.info(f"Freezing the tree of task {root_pid}")
-        with FrozenTree(root_pid, opts.timeout) as tree:
+        with FrozenTree(root_pid, opts.timeout, plugins.pause) as tree:
             with stats.timing("freezing_time"):
                 tree.freeze()
             with stats.timing("frozen_time"):
                 if opts.client:
                     opts.client.ask_for_externals(opts, (task.pid for task in tree.root.walk()))
-                ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way)
+                ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way, plugins)
                 undo.callback(ctx.undo)
                 _dump(ctx)
                 status = _conclude(ctx, scripts)
+                if status:
+                    plugins.failure = CrError("the post-dump script failed")
                 if not status and not opts.leave_running:
                     undo.pop_all()
                     commit()
@@ -178,6 +182,8 @@ def _dump(ctx: DumpContext) -> None:
     ids = pstree.collect_ids(ctx)
     pstree.check_leaders(ctx)
     living = [task for task in ctx.tasks if task.state != DEAD]
+    for task in living:
+        ctx.plugins.tell("CHECKPOINT_DEVICES", f"task {task.pid}", task.pid)
     mms: dict[int, Message] = {}
     for task in living:
         core.collect(ctx, task)
@@ -213,6 +219,7 @@ def _dump(ctx: DumpContext) -> None:
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
         cpuinfo.write(ctx.images)
     _write_clocks(ctx)
+    ctx.plugins.tell("DUMP_DEVICES_LATE", f"task {ctx.root.pid}", ctx.root.pid)
     ctx.sinks.finish()
     inventory.write(ctx)
 

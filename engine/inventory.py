@@ -25,6 +25,7 @@ def write(ctx: DumpContext, pre_dump_mode: int | None = None) -> None:
         lsmtype=ctx.part(lsm.Module).kind,
         dump_criu_run_id=_run_id(),
     )
+    inventory.plugins_entry.plugins.extend(sorted(ctx.plugins.used))
     inventory.plugins_entry.SetInParent()
     if ctx.watch and (ctx.opts.track_mem or pre_dump_mode):
         inventory.dump_uptime = ctx.uptime

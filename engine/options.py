@@ -84,6 +84,7 @@ class Options:
         "-L DIR",
         "dump pre-dump restore",
         "directory of plugins",
+        os.path.abspath,
         default=os.environ.get("CRIU_LIBS_DIR", "/usr/lib/criu/"),
     )
     close: list[int] = many("FD", _ALL, "close an inherited descriptor first of all", values.natural)

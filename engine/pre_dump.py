@@ -37,6 +37,7 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
     from engine.dump_tree import load_ahead
     from engine.images.directory import ImageDir
     from engine.objects import irmap
+    from engine.plugins import running
     from engine.stats import DumpStats
     from engine.task import mm, watch
     from engine.task.seize import FrozenTree
@@ -46,16 +47,17 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
     load_ahead()
     stats = DumpStats()
     with (
+        running(opts, "pre-dump") as plugins,
         ImageDir(opts.images_dir_fd) as images,
         sinks_of(opts, images) as sinks,
         watch.parent_of(images, opts) as parent,
         watch.best(parent) as way,
     ):
-        with FrozenTree(root_pid, opts.timeout) as tree:
+        with FrozenTree(root_pid, opts.timeout, plugins.pause) as tree:
             with stats.timing("freezing_time"):
                 tree.freeze()
             with stats.timing("frozen_time"):
-                ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way)
+                ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way, plugins)
                 living = [task for task in ctx.tasks if task.state != DEAD]
                 mms: dict[int, Message] = {task.pid: mm.collect(ctx, task) for task in living}
                 ctx.problems.raise_if_any("pre-dump")

@@ -19,6 +19,7 @@ from engine.images.directory import ImageDir
 from engine.kernel import ptrace
 from engine.objects import table, tty_session
 from engine.objects.tty_restored import RestoredTerminals
+from engine.plugins import running
 from engine.restore_check import prepare
 from engine.restore_context import RestoreContext
 from engine.stats import RestoreStats
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.options import Options
+    from engine.plugins import Plugins
     from engine.restore_context import RestoredTask
     from engine.worker import Runner
 
@@ -64,15 +66,16 @@ def choose_runner(opts: Options) -> Runner:
 
 def _restore(opts: Options, commit: Callable[[], None]) -> int:
     stats = RestoreStats()
-    restore = Restore(opts)
-    try:
-        with stats.timing("restore_time"):
-            restore.build(stats)
-        stats.write(opts)
-    except BaseException:
-        restore.destroy()
-        raise
-    restore.release(commit)
+    with running(opts, "restore") as plugins:
+        restore = Restore(opts, plugins)
+        try:
+            with stats.timing("restore_time"):
+                restore.build(stats)
+            stats.write(opts)
+        except BaseException:
+            restore.destroy()
+            raise
+        restore.release(commit)
     if opts.auto_dedup:
         restore.give_up_images()
     log.info("Restore finished successfully. Tasks resumed.")
@@ -82,8 +85,9 @@ def _restore(opts: Options, commit: Callable[[], None]) -> int:
 class Restore:
     """One restore, stage by stage."""
 
-    def __init__(self, opts: Options) -> None:
+    def __init__(self, opts: Options, plugins: Plugins) -> None:
         self.opts = opts
+        self.plugins = plugins
         self.scripts = ActionScripts(opts)
         self.ctx: RestoreContext
         self.root: RestoredTask
@@ -99,12 +103,14 @@ class Restore:
         """From images to a tree that only has to be let go. Whatever is raised, the engine's descriptors and temporary
         names are given back; the tasks made so far are for destroy()."""
         with ImageDir(self.opts.images_dir_fd, bounded=True) as images:
-            self.ctx = RestoreContext(self.opts, images)
+            self.ctx = RestoreContext(self.opts, images, self.plugins)
             try:
                 self.root, self.plan = prepare(self.ctx, self.spaces)
                 self.make(stats)
                 self.scripts.run("pre-resume", init_pid=self.root.pid)
                 self._attempt("COMPLETE", self._arm)
+                for task in self.ctx.living:
+                    self.plugins.tell("RESUME_DEVICES_LATE", f"task {task.pid}", task.pid)
                 self._attempt("COMPLETE", self._write_pidfile)
                 self._attempt("COMPLETE", self.ctx.succeeded)
             finally:
@@ -118,11 +124,13 @@ class Restore:
         """From nothing to a tree that only has to be let go."""
         if not self.scripts.run("pre-restore"):
             raise CrError("the pre-restore script failed, nothing has been restored")
+        self.plugins.tell("RESTORE_INIT", "the images")
         self.channel = self.ctx.channel = table.Channel(table.channel_number(self.ctx))
         try:
             with stats.timing("forking_time"):
                 self._stage("ROOT_TASK", self._make_root)
                 self._stage("FORKING", self._fork)
+            self.plugins.tell("POST_FORKING", f"the tree of task {self.root.pid}")
             self._stage("RESTORE", self._restore)
             self._stage("RESTORE_SIGCHLD", self._reap)
             self._stage("RESTORE_CREDS", self._finish)

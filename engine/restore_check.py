@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import cpuinfo
 from engine.errors import CrError
+from engine.images.text import get_text
 from engine.objects import external, table, tty_session
 from engine.objects.restored_remap import RestoredRemaps
 from engine.option_values import CPU_CAP_IMAGE
@@ -67,7 +68,9 @@ def _read(ctx: RestoreContext) -> RestoredTask | None:
     """Fill the context. Returns the root; None when there is no telling who that is."""
     os.close(ctx.images.open("INVENTORY"))
     with ctx.problems:
-        check_inventory(ctx.images.read_one("INVENTORY"), ctx)
+        inventory = ctx.images.read_one("INVENTORY")
+        check_inventory(inventory, ctx)
+        _check_plugins(inventory, ctx)
     root = None
     with ctx.problems:
         root = pstree.read(ctx)
@@ -96,6 +99,14 @@ def check_inventory(inventory: Message, ctx: RestoreContext) -> None:
     if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
         for reason in cpuinfo.check_cpu(ctx.images, ctx.opts.cpu_cap):
             ctx.problems.add(reason)
+
+
+def _check_plugins(inventory: Message, ctx: RestoreContext) -> None:
+    """All plugins must be there that have dumped something."""
+    for name in map(get_text, inventory.plugins_entry.plugins):
+        if name not in ctx.plugins.names:
+            ctx.missing_plugins.add(name)
+            ctx.problems.add(f"the images need plugin {name!r}", remedy="put it into the directory of --libdir")
 
 
 def _check_pid(pid: int, what: str, ctx: RestoreContext) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError, Problems
 from engine.parts import Parts
+from engine.plugins import Plugins
 from engine.task.tree import DEAD, STOPPED
 
 if TYPE_CHECKING:
@@ -79,11 +80,12 @@ class RestoreContext(Parts):
     entries    files.img by id
     pid        the engine's own
     problems   everything a restore would trip over; raised together before anything is created
+    plugins    between their init and fini; missing_plugins: names of others that are needed
     lsm        whose labels the images have, see kernel/lsm.py
     channel    how stubs get descriptors, once there are stubs
     """
 
-    def __init__(self, opts: Options, images: ImageDir) -> None:
+    def __init__(self, opts: Options, images: ImageDir, plugins: Plugins | None = None) -> None:
         super().__init__()
         self.opts = opts
         self.images = images
@@ -91,6 +93,8 @@ class RestoreContext(Parts):
         self.problems = Problems()
         self.seccomp_filters: list[Message] = []
         self.lsm = 0
+        self.plugins = plugins or Plugins()
+        self.missing_plugins: set[str] = set()
         self.tasks: list[RestoredTask] = []
         self.entries: dict[int, Message] = {}
         self.channel: Channel

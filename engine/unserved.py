@@ -53,7 +53,6 @@ UNSERVED_EXTERNAL = {
 HARMLESS = {
     "deprecated": "nothing obsolete is refused",
     "evasive_devices": "device nodes are found by number",
-    "libdir": "there are no plugins",
     "log_pid": "one process restores all tasks and writes one log",
     "manage_cgroups": "tasks stay in the control group of the restorer",
     "mntns_compat_mode": "there is one way to build mount trees",

@@ -20,6 +20,8 @@ from engine.images.text import get_text
 from engine.kernel.features import reason_against
 from engine.objects import KIND_BY_TYPE
 from engine.objects.restored_remap import RestoredRemaps
+from engine.plugins import Plugins
+from engine.plugins.sources import load
 from engine.restore_check import prepare
 from engine.restore_context import RestoreContext
 
@@ -41,7 +43,7 @@ def verify(path: str, options: list[str]) -> None:
     opts = argv.parse(["restore", "--images-dir", path, *options])
     spaces: dict[int, AddressSpace] = {}
     with ImageDir(path, bounded=True) as images:
-        ctx = RestoreContext(opts, images)
+        ctx = RestoreContext(opts, images, Plugins(load(opts, "verify")))
         problems = Problems()
         names = image_files(path)
         check_files(path, problems)

@@ -64,7 +64,7 @@ _BOUNDS: dict[str, dict[str, Bounds]] = {
 """message: field: (lowest, highest)."""
 
 _OPEN_FILES = (
-    "bpfmap_file eventfd_file eventpoll_file fanotify_file inet_sk inotify_file memfd_file netlink_sk ns_file"
+    "bpfmap_file eventfd_file eventpoll_file ext_file fanotify_file inet_sk inotify_file memfd_file netlink_sk ns_file"
     " packet_sock pidfd pipe reg_file signalfd timerfd tty_file unix_sk"
 ).split()
 for _name in _OPEN_FILES:

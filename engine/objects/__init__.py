@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine.objects.bpf_map import BpfMap
 from engine.objects.epoll import Epoll
 from engine.objects.eventfd import Eventfd
+from engine.objects.ext_file import EXT_FILE
 from engine.objects.fanotify import Fanotify
 from engine.objects.fifo import Fifo
 from engine.objects.inotify import Inotify
@@ -41,6 +42,7 @@ KINDS: tuple[FileKind, ...] = (
     NamespaceFile(),
     Tty(),
     REGULAR,
+    EXT_FILE,
     UNSUPPORTED,
 )
 """In the order in which a descriptor is offered to them: what has a path is a regular file, the rest is refused."""

@@ -17,6 +17,7 @@ from engine.images.text import get_text, set_text
 from engine.kernel.names import mount_id
 from engine.objects import fown
 from engine.objects.base import FileKind
+from engine.objects.ext_file import take
 from engine.objects.external import inherited, is_external, is_inherited
 from engine.objects.locks import DumpedLocks
 from engine.objects.paths import open_name, problem_of, reopen, stat_name, without_tmpfile
@@ -64,6 +65,8 @@ class RegularFile(FileKind):
         if stat.S_ISCHR(file.stat.st_mode) and not file.flags & os.O_PATH:
             number = os.major(device), os.minor(device)
             if number not in _MEMORY_DEVICES:
+                if take(file, ctx):
+                    return
                 what = f"{file}: the state of character device {number[0]}:{number[1]} can't be carried over"
                 ctx.problems.add(what, file.task.pid, "close it before the dump")
         refuse_path(str(file), target, file.task, ctx)

@@ -21,8 +21,10 @@ from engine.errors import CrError
 from engine.kernel.sockets import accept, borrowed, file_of_descriptor, new_socket
 from engine.kernel.unix_diag import CLOSE, ESTABLISHED, LISTEN, bound_file
 from engine.objects import unix_creds
+from engine.objects.ext_file import make_again
 from engine.objects.external import inherited
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
+from engine.objects.unix_plugin import CALLBACK
 from engine.objects.unix_queue import RestoredQueues
 from engine.objects.unix_service import answer_of_self_dump
 
@@ -63,7 +65,7 @@ class RestoredSockets:
     fds           descriptors of all that exist
     partners      the descriptor of what a socket is connected to by birth
     to_close      those of the partners that only stand for a peer that is closed
-    inherited     those that the user has given (--inherit-fd)
+    inherited     those that the user has given (--inherit-fd), or a plugin
     """
 
     def __init__(self, ctx: RestoreContext) -> None:
@@ -100,6 +102,8 @@ class RestoredSockets:
         """The descriptor of a socket, which may have been made together with another one already."""
         if entry.ino not in self.fds:
             given = inherited(self._ctx, inherit_key(entry.ino))
+            if given is None and entry.uflags & CALLBACK:
+                given = make_again(entry, f"unix socket (file {entry.id})", "RESTORE_UNIX_SK", self._ctx)
             if given is not None:
                 self._have(entry, given)
                 self.inherited.add(entry.ino)

@@ -17,10 +17,12 @@ from engine.kernel.sockets import borrowed
 from engine.kernel.unix_diag import LISTEN, UnixSocket, unix_sockets
 from engine.objects import sock_opts, unix_creds, unix_name, unix_waiting
 from engine.objects.base import FileKind
+from engine.objects.ext_file import check_plugin
 from engine.objects.external import is_external, is_inherited
 from engine.objects.fown import clear
 from engine.objects.unix_pairs import EXTERN, SERVICE, STATES, TYPES, RestoredSockets, inherit_key, saying
 from engine.objects.unix_peek import bytes_waiting, events, raw_name
+from engine.objects.unix_plugin import CALLBACK, DumpedByPlugins
 from engine.objects.unix_queue import DumpedQueues, RestoredQueues
 from engine.objects.unix_settle import settle
 from engine.objects.unix_waiting import DumpedWaiting
@@ -90,6 +92,7 @@ class UnixSocketKind(FileKind):
         unix_name.describe(entry, file, row.name)
         sock_opts.dump(file.copy, entry.opts)
         ctx.part(DumpedWaiting).describe(file, entry)
+        ctx.part(DumpedByPlugins).describe(entry)
         with borrowed(file.copy) as sock:
             unix_creds.dump_peer(sock, entry)
             if row.peer == 0 and row.ino not in sockets.listeners:
@@ -136,6 +139,9 @@ def _check_peer(entry: Message, ctx: RestoreContext) -> None:
     if peer is not None:
         if not _can_be_connected(entry, peer, sockets):
             ctx.problems.add(f"{what}: can't be connected to file {peer.id}", remedy="the image is damaged")
+        return
+    if entry.uflags & CALLBACK:
+        check_plugin(entry, what, "RESTORE_UNIX_SK", ctx)
         return
     key = inherit_key(entry.ino)
     if entry.peer and not is_external(ctx, *_external_keys(entry.ino, entry.peer)) and not is_inherited(ctx, key):
@@ -235,7 +241,7 @@ def _peer(file: OpenFile, row: UnixSocket, ctx: DumpContext) -> int:
         return 0
     if sockets.file(peer) is not None:
         return peer
-    if is_external(ctx, *_external_keys(row.ino, peer)):
+    if is_external(ctx, *_external_keys(row.ino, peer)) or ctx.part(DumpedByPlugins).offer(file):
         if ctx.part(DumpedQueues).has(file):
             what = f"{file}: is external, and what waits in it could only be sent again by its peer"
             ctx.problems.add(what, file.task.pid, "dump again when it has been read")

@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from engine.objects.base import FileKind
+from engine.objects.ext_file import take
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -47,7 +48,8 @@ class Unsupported(FileKind):
         return True
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
-        ctx.problems.add(f"{file}: {_what(file)} can't be dumped", file.task.pid, _CLOSE)
+        if not take(file, ctx):
+            ctx.problems.add(f"{file}: {_what(file)} can't be dumped", file.task.pid, _CLOSE)
 
 
 UNSUPPORTED = Unsupported()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
 from engine.images.pagemap import PageReader
+from engine.images.text import get_text
 from engine.tape.stub import STUB_SIZE
 from engine.tape.tape import Tape
 from engine.task import mm, pages
@@ -155,8 +156,11 @@ class _Files:
         self.fds: list[int] = []
         self._opened: dict[tuple[int, int], int] = {}
         self.exe = self._open(ctx, task.mm.exe_file_id, os.O_RDONLY)
+        self._given: dict[int, int] = {}
         for entry in new:
-            if vmas.is_of_file(entry):
+            if entry.status & vmas.EXT_PLUGIN:
+                self._ask_plugins(ctx, task, entry)
+            if vmas.is_of_file(entry) and entry.start not in self._given:
                 self._open(ctx, entry.shmid, entry.fdflags)
         self._own = len(self.fds)
         self._pages = {fd: self._own + n for n, fd in enumerate(dict.fromkeys(page_fds))}
@@ -171,8 +175,29 @@ class _Files:
             self._opened[key] = len(self.fds) - 1
         return self._opened[key]
 
+    def _ask_plugins(self, ctx: RestoreContext, task: RestoredTask, entry: Message) -> None:
+        """What a mapping of a device shall be of may be another offset now, or a descriptor that a plugin gives."""
+        path = get_text(ctx.submessage(entry.shmid)[1].name)
+        about = f"mapping {entry.start:x}-{entry.end:x} ({path}) of task {task.pid}"
+        found = ctx.plugins.ask("UPDATE_VMA_MAP", about, path, entry.start, entry.pgoff)
+        if found is None:
+            return
+        plugin, answer = found
+        try:
+            fd, entry.pgoff = answer
+            if fd != -1:
+                os.fstat(fd)
+        except (TypeError, ValueError, OSError) as error:
+            what = f"returned {answer!r}, not (descriptor or -1, offset)"
+            raise plugin.error("UPDATE_VMA_MAP", about, what) from error
+        if fd != -1:
+            self.fds.append(fd)
+            self._given[entry.start] = len(self.fds) - 1
+
     def of_mapping(self, entry: Message) -> int:
         """The task's descriptor of a mapped file, -1 for anonymous memory."""
+        if entry.start in self._given:
+            return self._given[entry.start]
         if vmas.is_of_file(entry):
             return self._opened[entry.shmid, entry.fdflags & os.O_ACCMODE]
         return -1

@@ -21,6 +21,7 @@ from engine.tape.restart import show_restart
 from engine.task.tree import DEAD, STOPPED, Task, Thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 _ZOMBIE = "Z"
@@ -36,11 +37,14 @@ class FrozenTree:
 
     root_pid  the root task
     timeout   seconds until a tree that can't be stopped is given up
+    before    is called with the pid of each task before that is stopped
     """
 
-    def __init__(self, root_pid: int, timeout: int) -> None:
+    def __init__(self, root_pid: int, timeout: int, before: Callable[[int], None] = lambda pid: None) -> None:
         self.root_pid = root_pid
         self.timeout = timeout
+        self._before = before
+        self._announced: set[int] = set()
         self.root: Task
         self._threads: dict[int, Thread] = {}
         self._refused: list[str] = []
@@ -125,13 +129,19 @@ class FrozenTree:
             stat = task.stat = read_stat(task.pid)
             if stat.state == _ZOMBIE and len(list_tids(task.pid)) == 1:
                 task.state, task.exit_code = DEAD, stat.exit_code
-            elif not self._freeze_threads(task):
+            elif not self._announce(task.pid) or not self._freeze_threads(task):
                 return self._freeze(task)
             else:
                 stat = task.stat = read_stat(task.proc)
         except (ProcessLookupError, FileNotFoundError):
             return False
         task.pgid, task.sid = stat.pgrp, stat.session
+        return True
+
+    def _announce(self, pid: int) -> bool:
+        if pid not in self._announced:
+            self._announced.add(pid)
+            self._before(pid)
         return True
 
     def _freeze_threads(self, task: Task) -> bool:

@@ -22,6 +22,7 @@ Message = Any
 REGULAR, VSYSCALL, VDSO, HEAP = 1, 4, 8, 32
 FILE_PRIVATE, FILE_SHARED, ANON_SHARED, ANON_PRIVATE = 64, 128, 256, 512
 SYSVIPC, SOCKET, VVAR, AIORING, MEMFD, SHSTK, GUARD = 1024, 2048, 4096, 8192, 16384, 32768, 65536
+EXT_PLUGIN = 1 << 27
 
 MAP_SHARED, MAP_PRIVATE, MAP_DROPPABLE, MAP_FIXED, MAP_ANONYMOUS = 1, 2, 8, 0x10, 0x20
 MAP_GROWSDOWN, MAP_LOCKED, MAP_NORESERVE, MAP_HUGETLB = 0x100, 0x2000, 0x4000, 0x40000
@@ -143,13 +144,29 @@ def _classify_file(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where
         entry.status = REGULAR | ANON_PRIVATE
         entry.flags |= MAP_ANONYMOUS
         entry.pgoff = 0
-    elif not stat.S_ISREG(info.st_mode):
+    elif not stat.S_ISREG(info.st_mode) and not _is_for_plugin(ctx, task, vma, entry, where):
         ctx.problems.add(f"{where}: a mapping of this kind of file can't be dumped", task.pid, "close the device")
     else:
-        entry.status = REGULAR | (FILE_SHARED if vma.shared else FILE_PRIVATE)
+        entry.status |= REGULAR | (FILE_SHARED if vma.shared else FILE_PRIVATE)
         if vma.deleted and vma.name.startswith(_MEMFD_NAMES):
             entry.status |= MEMFD
         entry.fdflags = _open_mode(task.proc, vma)
+
+
+def _is_for_plugin(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where: str) -> bool:
+    """Whether a plugin sees to what is behind a mapping of a device (entry.status says so then), or has failed to."""
+    if not ctx.plugins.having("HANDLE_DEVICE_VMA"):
+        return False
+    with ctx.problems:
+        fd = os.open(f"/proc/{task.proc}/map_files/{vma.start:x}-{vma.end:x}", os.O_PATH | os.O_CLOEXEC)
+        try:
+            found = ctx.plugins.ask("HANDLE_DEVICE_VMA", f"{where} of task {task.pid}", fd, os.fstat(fd))
+        finally:
+            os.close(fd)
+        if found is None:
+            return False
+        entry.status = EXT_PLUGIN
+    return True
 
 
 def _open_mode(pid: int, vma: Vma) -> int:

@@ -119,15 +119,19 @@ class Subject:
     program      makes the directory `ready` when it is. Its tasks all sleep for short times
     arguments    of the program
     own_session  whether it leads a session
+    keep         the only descriptors that it inherits; None: all that are inheritable
     """
 
-    def __init__(self, place: Path, program: str = RICH, *arguments: str, own_session: bool = True) -> None:
+    def __init__(
+        self, place: Path, program: str = RICH, *arguments: str, own_session: bool = True,
+        keep: tuple[int, ...] | None = None,
+    ) -> None:  # fmt: skip
         self.place = place
         with open(place / "output", "w") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", program, *arguments],
-                cwd=place, start_new_session=own_session, close_fds=False, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=output,
+                cwd=place, start_new_session=own_session, close_fds=keep is not None, pass_fds=keep or (),
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             )  # fmt: skip
         wait_until(lambda: (place / "ready").exists() or self.process.poll() is not None, "the subject is ready")
         assert self.process.poll() is None, (place / "output").read_text()

@@ -116,7 +116,7 @@ def test_unknown_name() -> None:
 
 
 def test_names() -> None:
-    assert len(schema.names()) == 174 + 19, "top-level messages and enums"
+    assert len(schema.names()) == 174 + 20, "top-level messages and enums"
 
 
 def test_enum() -> None:

@@ -42,6 +42,7 @@ CAUGHT_BY = {
     "pipe-bytes": "pipe_full.py",
     "pipe-data": "pipe_full.py",
     "pipe-size": "pipe_full.py",
+    "plugin-state": "external_plugin.py",
     "posix-timers": "posix_timers.c",
     "private-page": "memory_dense.py",
     "rlimits": "rlimits.py",

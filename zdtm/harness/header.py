@@ -7,6 +7,7 @@
     options: --link-remap                      more engine options, for dump and restore
     dump-options: ...   restore-options: ...   the same for one of them
     pre-dump-options: ...                      more engine options for pre-dumps
+    plugins: cpu_dma_latency                   plugins of the engine, from zdtm/plugins
     needs: root, feature seccomp_filters       without these it is skipped (see needs.py)
     expect: refuse <regex>                     the dump must fail, with a message that matches
     modes: not iters: reason                   a mode that makes no sense for this state
@@ -37,6 +38,7 @@ KEYS = (
     "dump-options",
     "restore-options",
     "pre-dump-options",
+    "plugins",
     "needs",
     "expect",
     "modes",
@@ -63,6 +65,8 @@ class Program:
     dump_options: tuple[str, ...] = ()
     restore_options: tuple[str, ...] = ()
     pre_dump_options: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
+    """Names of files in zdtm/plugins."""
     needs: tuple[str, ...] = ()
     refusal: str | None = None
     """Regex that the message of the refused dump must match; None: the dump must work."""
@@ -120,6 +124,7 @@ def read(path: Path) -> Program:
         dump_options=words("options") + words("dump-options"),
         restore_options=words("options") + words("restore-options"),
         pre_dump_options=words("pre-dump-options"),
+        plugins=items("plugins"),
         needs=items("needs"),
         refusal=_refusal(values.get("expect", []), path),
         without_modes=without_modes,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import zdtm.plugins
 from zdtm.harness import host
 from zdtm.harness.header import Program
 from zdtm.harness.init import Init, descendants, died_how
@@ -90,8 +92,19 @@ class Run:
         self.work.chmod(0o777)
         self.output.touch()
         self.output.chmod(0o666)
+        self._plugins = self._copy_plugins()
         self._outside = Supplier(item.program, self.work)
         self._host = host.look(item.directory, self.work, self.temporary)
+
+    def _copy_plugins(self) -> list[str]:
+        """Put the program's plugins into a directory that an engine trusts; the options that lead there."""
+        if not self.program.plugins:
+            return []
+        directory = self.item.directory / "plugins"
+        directory.mkdir(mode=0o755)
+        for name in self.program.plugins:
+            shutil.copy(Path(zdtm.plugins.__file__).parent / f"{name}.py", directory)
+        return ["--libdir", str(directory)]
 
     # The program.
 
@@ -138,7 +151,7 @@ class Run:
         """Write the memory of the running tree into image directory `number`, as an increment of the one before."""
         images = self._images(number)
         images.mkdir()
-        options = ["-t", str(self.root), *self.program.pre_dump_options, *self._increment(number)]
+        options = ["-t", str(self.root), *self.program.pre_dump_options, *self._plugins, *self._increment(number)]
         self._engine("pre-dump", images, options)
 
     def _increment(self, number: int) -> list[str]:
@@ -152,7 +165,8 @@ class Run:
         tree = descendants(self.root)
         images = self._images(number)
         images.mkdir()
-        options = ["-t", str(self.root), *self.program.dump_options, *self._outside.dump_options()]
+        given = [*self._plugins, *self._outside.dump_options()]
+        options = ["-t", str(self.root), *self.program.dump_options, *given]
         if increment:
             options += self._increment(number)
         if not leave_running:
@@ -171,7 +185,7 @@ class Run:
         images = self._images(number)
         images.mkdir()
         try:
-            self._engine("dump", images, ["-t", str(self.root), *self.program.dump_options])
+            self._engine("dump", images, ["-t", str(self.root), *self.program.dump_options, *self._plugins])
         except Bad as refused:
             log = self._engine_says("dump", images, lines=1000)
             if not re.search(pattern, log):
@@ -190,7 +204,7 @@ class Run:
             if not damage(self.item.sabotage, images):
                 raise NothingToSabotage(f"no {self.item.sabotage} in the images")
         pidfile = self.item.directory / f"restored-{number}.pid"
-        given = self._outside.restore_options()
+        given = [*self._plugins, *self._outside.restore_options()]
         self._engine("restore", images, ["-d", "--pidfile", str(pidfile), *self.program.restore_options, *given])
         self._outside.hand_over()
         if self.init.has_died(self.root):

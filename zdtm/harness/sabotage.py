@@ -188,6 +188,7 @@ KINDS: dict[str, Callable[[str], int]] = {
     "file-pos": _files("reg", _rewind),
     "file-flags": _files("reg", partial(_flip, "flags", O_NONBLOCK)),
     "fown": partial(edit_entries, "FILES", _forget_owner),
+    "plugin-state": _files("ext", lambda ext: _set("state", b"\xff\xff\xff\x7f", ext.plugin)),
     "eventfd-counter": _files("efd", partial(_set, "counter", 0)),
     "epoll-target": _files("epfd", _watch_one_less),
     "signalfd-mask": _files("sgfd", partial(_set, "sigmask", 0)),
