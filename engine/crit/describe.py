@@ -112,7 +112,7 @@ _DESCRIBE: dict[str, Callable[[Any, ImageSet], str]] = {
     "pipe": lambda pipe, images: f"pipe{images.label(pipe.pipe_id)} {_end(pipe.flags)}",
     "fifo": lambda fifo, images: _companion(fifo.regf_id, images),
     "efd": lambda efd, _: f"counter {efd.counter}",
-    "ext": lambda ext, _: f"by plugin {printable(get_text(ext.plugin.name))}" if ext.HasField("plugin") else "by a plugin",
+    "ext": lambda ext, _: f"by plugin {printable(get_text(ext.plugin.name))}",
     "epfd": lambda epfd, _: "watches " + (", ".join(str(tfd.tfd) for tfd in epfd.tfd) or "nothing"),
     "sgfd": lambda sgfd, _: f"signals {sgfd.sigmask:#x}",
     "tfd": lambda tfd, _: f"clock {tfd.clockid}",
