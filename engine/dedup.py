@@ -34,6 +34,11 @@ def run(opts: Options) -> int:
 def punch_parents(images: ImageDir) -> int:
     """Punch out of all parents what these images have themselves. Returns the number of pages."""
     images.read_one("INVENTORY")
+    return punch_page_maps(images)
+
+
+def punch_page_maps(images: ImageDir) -> int:
+    """The same for images of which the rest may be elsewhere: a page server's."""
     parent = images.parent()
     if parent is None:
         return 0

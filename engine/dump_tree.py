@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from engine.options import Options
     from engine.task.tree import Task
     from engine.task.watch import Parent, Watch
+    from engine.transport.sink import PageSinks
 
 Message = Any
 
@@ -72,7 +73,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         running(opts, "dump") as plugins,
         ImageDir(opts.images_dir_fd) as images,
         sinks_of(opts, images) as sinks,
-        _incremental(images, opts) as (parent, way),
+        _incremental(images, opts, sinks) as (parent, way),
         ExitStack() as undo,
     ):
         if not scripts.run("pre-dump"):
@@ -106,14 +107,16 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
 
 
 @contextlib.contextmanager
-def _incremental(images: ImageDir, opts: Options) -> Iterator[tuple[Parent | None, Watch | None]]:
+def _incremental(
+    images: ImageDir, opts: Options, sinks: PageSinks
+) -> Iterator[tuple[Parent | None, Watch | None]]:
     """The images to build on and how changes are found, for dumps that have to do with that."""
     if opts.prev_images_dir is None and not opts.track_mem:
         yield None, None
         return
     from engine.task import watch
 
-    with watch.parent_of(images, opts) as parent, watch.best(parent) as way:
+    with watch.parent_of(images, opts, sinks) as parent, watch.best(parent) as way:
         yield parent, way
 
 

@@ -263,7 +263,10 @@ class Options:
     # Memory
     track_mem: bool = flag("dump pre-dump", "watch which pages change from now on", rpc="track_mem")
     prev_images_dir: str | None = one(
-        "DIR", "dump pre-dump", "images of the previous dump, relative to the images directory", rpc="parent_img"
+        "DIR",
+        "dump pre-dump page-server",
+        "images of the previous dump, relative to the images directory",
+        rpc="parent_img",
     )
     auto_dedup: bool = flag(
         "dump pre-dump restore page-server", "punch pages out of images that no longer need them", rpc="auto_dedup"

@@ -50,7 +50,7 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
         running(opts, "pre-dump") as plugins,
         ImageDir(opts.images_dir_fd) as images,
         sinks_of(opts, images) as sinks,
-        watch.parent_of(images, opts) as parent,
+        watch.parent_of(images, opts, sinks) as parent,
         watch.best(parent) as way,
     ):
         with FrozenTree(root_pid, opts.timeout, plugins.pause) as tree:

@@ -28,14 +28,11 @@ UNSERVED = {
     "join_ns": "joining namespaces",
     "lazy_pages": "lazy restore of memory",
     "lsm_mount_context": "security contexts of mounts",
-    "page_server": "page servers",
-    "ps_socket": "page servers",
     "root": "another root of the mount tree",
     "skip_in_flight": "dropping half-open TCP connections",
     "skip_mnt": "leaving out mounts",
     "stream": "image streamers",
     "tcp_established": "connected TCP sockets",
-    "tls": "encrypted page servers",
 }
 
 # Kinds of --external, --veth-pair and --ext-mount-map
@@ -57,12 +54,6 @@ HARMLESS = {
     "manage_cgroups": "tasks stay in the control group of the restorer",
     "mntns_compat_mode": "there is one way to build mount trees",
     "network_lock": "asks how, and is decided where connections are dumped",
-    "port": "belongs to --page-server",
-    "tls_cacert": "belongs to --tls",
-    "tls_cacrl": "belongs to --tls",
-    "tls_cert": "belongs to --tls",
-    "tls_key": "belongs to --tls",
-    "tls_no_cn_verify": "belongs to --tls",
     "weak_sysctls": "no sysctls are restored",
 }
 

@@ -46,6 +46,7 @@ class PagemapWriter:
         self.pages_id = pages_id
         self._pagemap = images.writer(kind, id)
         self._pages = images.writer("PAGES", pages_id)
+        self._has_head = False
 
     def __enter__(self) -> Self:
         return self
@@ -60,8 +61,11 @@ class PagemapWriter:
         return self._pages.file.fileno()
 
     def write(self, runs: Iterable[tuple[int, int, int]]) -> None:
-        """Write head and runs (vaddr in bytes, nr_pages, flags). A run's pages are those next in the pages file."""
-        self._pagemap.put(message("pagemap_head")(pages_id=self.pages_id))
+        """Write runs (vaddr in bytes, nr_pages, flags), behind the head and those that have been written before. A
+        run's pages are those next in the pages file."""
+        if not self._has_head:
+            self._pagemap.put(message("pagemap_head")(pages_id=self.pages_id))
+            self._has_head = True
         for piece in encode(runs):
             self._pagemap.put_payload(piece)
 

@@ -28,6 +28,7 @@ from engine.kernel import userfaultfd
 from engine.kernel.pagemap import page_runs, protect_pages
 from engine.task import holder, increment, pages
 from engine.task import vma as vmas
+from engine.transport.sink import FileSinks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from engine.images.directory import ImageDir
     from engine.options import Options
     from engine.task.tree import Task
+    from engine.transport.page_client import PageServerSinks
+    from engine.transport.sink import PageSinks
 
     Message = Any
     Range = tuple[int, int]
@@ -45,9 +48,12 @@ _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 class Parent:
     """The images that a dump builds on.
 
-    inventory  its inventory_entry
+    inventory       its inventory_entry
+    has_pages_here  whether what its pages held can be read
     Raises CrError when there are no whole images.
     """
+
+    has_pages_here = True
 
     def __init__(self, images: ImageDir) -> None:
         self.images = images
@@ -57,7 +63,10 @@ class Parent:
         """Whether its images are of this very process: one that was started before they were made. A tick is the
         resolution of /proc/PID/stat; a process that was started within the same one is not known for certain."""
         started = (task.stat.starttime + 1) * _TICK_US
-        return started < self.inventory.dump_uptime and self.images.exists("PAGEMAP", task.pid)
+        return started < self.inventory.dump_uptime and self._has_page_map(task.pid)
+
+    def _has_page_map(self, pid: int) -> bool:
+        return self.images.exists("PAGEMAP", pid)
 
     def stored(self, task: Task) -> list[Range]:
         """The pages it has of a task, ascending. Raises CrError for images that are not whole."""
@@ -67,14 +76,39 @@ class Parent:
             return [(vaddr, vaddr + nr_pages * pages.PAGE) for vaddr, nr_pages, _, _ in reader.segments()]
 
 
+class DistantParent(Parent):
+    """The same, with the page maps kept by a page server. What these hold can't be asked for. But what the kernel says
+    is unchanged since they were made was there then, and so it was stored; the server makes sure of it."""
+
+    has_pages_here = False
+
+    def __init__(self, images: ImageDir, sinks: PageServerSinks) -> None:
+        super().__init__(images)
+        self._sinks = sinks
+
+    def _has_page_map(self, pid: int) -> bool:
+        return self._sinks.has_parent("PAGEMAP", pid)
+
+    def stored(self, _: Task) -> list[Range]:
+        return [(0, 1 << 64)]
+
+
 @contextlib.contextmanager
-def parent_of(images: ImageDir, opts: Options) -> Iterator[Parent | None]:
+def parent_of(images: ImageDir, opts: Options, sinks: PageSinks) -> Iterator[Parent | None]:
     """The images that --prev-images-dir names, relative to these. None: no such option."""
     if opts.prev_images_dir is None:
         yield None
         return
     with images.relative(opts.prev_images_dir) as directory:
-        yield Parent(directory)
+        yield _parent_in(directory, sinks)
+
+
+def _parent_in(directory: ImageDir, sinks: PageSinks) -> Parent:
+    if isinstance(sinks, FileSinks):
+        return Parent(directory)
+    from engine.transport.page_client import PageServerSinks
+
+    return DistantParent(directory, sinks) if isinstance(sinks, PageServerSinks) else Parent(directory)
 
 
 class WriteProtection:
@@ -170,6 +204,9 @@ class Comparison(SoftDirty):
     def unchanged(self, task: Task, ranges: list[Range], parent: Parent) -> Iterator[Range]:
         from engine.images.pagemap import PageReader
 
+        if not parent.has_pages_here:
+            log.info(f"All pages of task {task.pid} count as changed: there is nothing to compare them with here")
+            return
         with PageReader(parent.images, task.pid) as reader:
             for start, end in ranges:
                 for vaddr, nr_pages, fd, offset in reader.segments(start, end):

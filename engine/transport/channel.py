@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 from typing import TYPE_CHECKING
 
 from engine.errors import CrError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 PATIENCE_SECONDS = 30.0
 """How long a peer that takes or gives nothing is waited for, by a dump, with all tasks frozen."""
-_NO_SIGNAL = socket.MSG_NOSIGNAL
 
 
 class Channel:
@@ -44,7 +43,7 @@ class Channel:
         with memoryview(content) as view:
             done = 0
             while done < len(view):
-                done += self._patiently(lambda: self._socket.send(view[done:], _NO_SIGNAL), select.POLLOUT)  # noqa: B023
+                done += self._patiently(lambda: self._socket.send(view[done:]), select.POLLOUT)  # noqa: B023
 
     def send_file(self, fd: int, offset: int, size: int) -> None:
         """A part of a regular file. EOFError: it is shorter."""
@@ -80,13 +79,18 @@ class Channel:
         return CrError(f"the connection to {self.peer} has failed: {error.strerror or error}")
 
     def _patiently(self, attempt: Callable[[], int], event: int) -> int:
+        try:
+            return self._attempt(attempt, event)
+        except OSError as error:
+            raise self.failed(error) from error
+
+    def _attempt(self, attempt: Callable[[], int], event: int) -> int:
+        """Until it works, or fails for good. event: what it waits for."""
         while True:
             try:
                 return attempt()
             except BlockingIOError:
                 self._wait(event)
-            except OSError as error:
-                raise self.failed(error) from error
 
     def _wait(self, event: int) -> None:
         poll = select.poll()

@@ -131,4 +131,15 @@ class FileSink(PageSink):
 @contextlib.contextmanager
 def sinks_of(opts: Options, images: ImageDir) -> Iterator[PageSinks]:
     """The sinks that the options ask for. opts: of dump and pre-dump."""
-    yield FileSinks(images)
+    if not opts.page_server:
+        yield FileSinks(images)
+        return
+    from engine.transport import endpoint
+    from engine.transport.page_client import PageServerSinks
+    from engine.transport.protocol import Command
+
+    channel = endpoint.connect(opts)
+    try:
+        yield PageServerSinks(channel, Command.FORCE_CLOSE if opts.ps_socket >= 0 else Command.CLOSE)
+    finally:
+        channel.close()

@@ -3,7 +3,7 @@
 
 Enough for the harness to go through its modes, and misbehaviour can be ordered before the verb:
 
-    fake_engine.py [FAULT...] dump|restore|pre-dump OPTIONS
+    fake_engine.py [FAULT...] dump|restore|pre-dump|page-server OPTIONS
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ def main() -> int:
     parser.add_argument("--action-script")
     parser.add_argument("--track-mem", action="store_true")
     parser.add_argument("--prev-images-dir")
+    for option in "--daemon", "--page-server":
+        parser.add_argument(option, action="store_true")
+    for option in "--address", "--port":
+        parser.add_argument(option)
     options = parser.parse_args()
     *faults, verb = options.words
     if verb.isdigit():
@@ -41,7 +45,7 @@ def main() -> int:
     if f"{verb}-fails" in faults:
         (options.D / options.o).write_text("Error (fake.py:1): ordered to fail: pipe 7 is odd\n")
         return 1
-    if verb == "pre-dump":
+    if verb in ("pre-dump", "page-server"):
         return 0
     return dump(options, faults) if verb == "dump" else restore(options, faults)
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from zdtm.harness.oracle.picture import KINDS
 
 FLAVOURS = ("h",)
-MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc")
+MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc", "page-server")
 KEYS = (
     "states",
     "flavours",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zdtm.harness.page_server_run import PageServerRun
 from zdtm.harness.rpc_run import RpcRun
 from zdtm.harness.run import Bad, Item, NothingToSabotage, Run
 from zdtm.harness.sandbox import Result
@@ -73,6 +74,19 @@ def pre_dump(run: Run) -> None:
     run.finish()
 
 
+def page_server(run: Run) -> None:
+    """A pre-dump, where that can be, and a dump that builds on it, whose pages go to a page server."""
+    run.start()
+    before = run.first_picture()
+    increment = "pre-dump" not in run.program.without_modes
+    if increment:
+        run.pre_dump(1)
+    run.dump(2, increment=increment)
+    run.restore(2)
+    run.compare(before, "after the restore")
+    run.finish()
+
+
 MODES: dict[str, Callable[[Run], None]] = {
     "nocr": nocr,
     "cli": cli,
@@ -81,9 +95,10 @@ MODES: dict[str, Callable[[Run], None]] = {
     "pre-dump": pre_dump,
     "rpc": cli,
     "pre-dump-rpc": pre_dump,
+    "page-server": page_server,
 }
-RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun}
-"""How modes run that don't use the command line."""
+RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun, "page-server": PageServerRun}
+"""How modes run for which it takes more than the engine's command line."""
 
 
 def run_mode(item: Item, mode: str) -> Result:
