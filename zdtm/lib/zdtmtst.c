@@ -54,6 +54,18 @@ void test_unblock_term(void)
 	set_term(SIG_UNBLOCK, NULL);
 }
 
+pthread_t test_thread(void *(*body)(void *), void *arg)
+{
+	sigset_t before;
+	pthread_t thread;
+
+	set_term(SIG_BLOCK, &before);
+	int error = pthread_create(&thread, NULL, body, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	check(!error, "pthread_create: %s", strerror(error));
+	return thread;
+}
+
 void test_ready(void)
 {
 	sigset_t before, term;

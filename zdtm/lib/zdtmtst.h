@@ -17,6 +17,7 @@
 #define ZDTMTST_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/types.h>
@@ -44,8 +45,13 @@ const char *test_workdir(void);
 long test_deadline(void);
 void test_poll(long ends, const char *file, int line, const char *what);
 
-/* Wait for a child and give the raw wait status. Start threads between these two: SIGTERM must find the main thread. */
+/* Wait for a child and give the raw wait status. */
 int test_reap(pid_t pid);
+
+/* Start a thread with SIGTERM blocked, which must find the main thread. */
+pthread_t test_thread(void *(*body)(void *), void *arg);
+
+/* Around what starts threads by itself. */
 void test_block_term(void);
 void test_unblock_term(void);
 

@@ -131,11 +131,9 @@ int main(int argc, char **argv)
 	}
 	gate_expect(&gate, 1);
 	task_wait_in(pid, SYS_read);
-	test_block_term();
-	check(!pthread_create(&thread_id, NULL, thread, NULL), "pthread_create failed");
+	thread_id = test_thread(thread, NULL);
 	wait_until(tid, "the thread runs");
 	task_wait_in(tid, SYS_read);
-	test_unblock_term();
 	test_ready();
 	for (int i = 0; i < 2; i++)
 		ok(write(entry[i][1], "x", 1));

@@ -53,11 +53,8 @@ int main(int argc, char **argv)
 		spin(NULL);
 		_exit(0);
 	}
-	test_block_term();
-	check(!pthread_create(&thread, NULL, spin, NULL), "pthread_create failed");
-	test_unblock_term();
-	while (!rounds)
-		;
+	thread = test_thread(spin, NULL);
+	wait_until(rounds, "the thread runs");
 	test_ready();
 	unsigned long before = rounds;
 	while (rounds == before && !kill(pid, 0))

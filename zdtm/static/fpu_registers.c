@@ -140,13 +140,11 @@ int main(int argc, char **argv)
 	}
 	gate_expect(&gate, 1);
 	task_wait_in(pid, SYS_read);
-	test_block_term();
 	for (long i = 0; i < THREADS; i++) {
-		check(!pthread_create(&threads[i], NULL, thread, (void *)i), "pthread_create failed");
+		threads[i] = test_thread(thread, (void *)i);
 		wait_until(tids[i], "the thread runs");
 		task_wait_in(tids[i], SYS_read);
 	}
-	test_unblock_term();
 	test_ready();
 	for (int i = 0; i <= THREADS; i++)
 		ok(write(entry[i][1], "x", 1));

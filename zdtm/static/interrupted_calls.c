@@ -136,13 +136,11 @@ int main(int argc, char **argv)
 	test_init(argc, argv);
 	test_workdir();
 	set_up();
-	test_block_term();
 	for (struct sleeper *each = sleepers; each < sleepers + SLEEPERS; each++) {
-		check(!pthread_create(&each->thread, NULL, run, each), "pthread_create failed");
+		each->thread = test_thread(run, each);
 		wait_until(each->tid, "the thread runs");
 		task_wait_in(each->tid, each->nr);
 	}
-	test_unblock_term();
 	test_ready();
 	for (struct sleeper *each = sleepers; each < sleepers + SLEEPERS; each++) {
 		each->woken = true;

@@ -140,13 +140,11 @@ int main(int argc, char **argv)
 
 	test_init(argc, argv);
 	ok(sigaction(SIGUSR1, &action, NULL));
-	test_block_term();
 	for (struct sleeper *each = sleepers; each < sleepers + SLEEPERS; each++) {
-		check(!pthread_create(&each->thread, NULL, run, each), "pthread_create failed");
+		each->thread = test_thread(run, each);
 		wait_until(each->tid, "the thread runs");
 		task_wait_in(each->tid, each->nr);
 	}
-	test_unblock_term();
 	test_ready();
 	for (struct sleeper *each = sleepers; each < sleepers + SLEEPERS; each++) {
 		task_wait_in(each->tid, each->nr);

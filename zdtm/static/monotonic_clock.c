@@ -55,11 +55,8 @@ int main(int argc, char **argv)
 	pthread_t thread;
 
 	test_init(argc, argv);
-	test_block_term();
-	check(!pthread_create(&thread, NULL, watch, NULL), "pthread_create failed");
-	test_unblock_term();
-	while (!rounds)
-		;
+	thread = test_thread(watch, NULL);
+	wait_until(rounds, "the thread runs");
 	test_ready();
 	for (long before = rounds; rounds < before + 2;)
 		;

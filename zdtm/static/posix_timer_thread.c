@@ -65,9 +65,9 @@ int main(int argc, char **argv)
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGNO);
 	sigprocmask(SIG_BLOCK, &blocked, NULL);
-	test_block_term();
 	for (long i = 0; i < THREADS; i++)
-		check(!pthread_create(&threads[i], NULL, thread, (void *)(1000 + i)), "pthread_create failed");
+		threads[i] = test_thread(thread, (void *)(1000 + i));
+	test_block_term(); /* the C library starts a thread for the timer */
 	ok(timer_create(CLOCK_MONOTONIC, &event, &timer));
 	ok(timer_settime(timer, 0, &hour, NULL));
 	test_unblock_term();

@@ -81,8 +81,7 @@ int main(int argc, char **argv)
 
 	test_init(argc, argv);
 	test_block_term();
-	if (pthread_create(&thread, NULL, wait_for_signal, NULL))
-		fail("pthread_create failed");
+	thread = test_thread(wait_for_signal, NULL);
 	changed = spin_in_red_zone(0x0123456789abcdef);
 	check(changed != -1, "the stack pointer has moved");
 	check(changed == 0, "word %ld below the stack pointer has changed", changed);

@@ -71,9 +71,7 @@ int main(int argc, char **argv)
 
 	test_init(argc, argv);
 	gate_make(&gate);
-	test_block_term();
-	check(!pthread_create(&handle, NULL, thread, NULL), "pthread_create failed");
-	test_unblock_term();
+	handle = test_thread(thread, NULL);
 	register_mine();
 	gate_expect(&gate, 1);
 	test_ready();

@@ -71,9 +71,7 @@ int main(int argc, char **argv)
 		ok(close(data[1]));
 		_exit(sleep_in_section() ? 0 : 1);
 	}
-	test_block_term();
-	check(!pthread_create(&handle, NULL, thread, NULL), "pthread_create failed");
-	test_unblock_term();
+	handle = test_thread(thread, NULL);
 	wait_until(tid, "the thread runs");
 	task_wait_in(tid, SYS_read);
 	task_wait_in(pid, SYS_read);

@@ -51,10 +51,8 @@ int main(int argc, char **argv)
 
 	test_init(argc, argv);
 	gate_make(&gate);
-	test_block_term();
 	for (int i = 0; i < THREADS; i++)
-		check(!pthread_create(&threads[i], NULL, thread, (void *)&calls[i]), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(thread, (void *)&calls[i]);
 	gate_expect(&gate, THREADS);
 	test_ready();
 	check(task_status(getpid(), "Seccomp") == SECCOMP_MODE_DISABLED, "the leader has a filter");

@@ -40,9 +40,7 @@ int main(int argc, char **argv)
 	gate_make(&gate);
 	check(seccomp_answer(SYS_getppid, SECCOMP_RET_ERRNO | 101, 0) == 0, "first filter: %s", strerror(errno));
 	check(seccomp_answer(SYS_getuid, SECCOMP_RET_ERRNO | 102, 0) == 0, "second filter: %s", strerror(errno));
-	test_block_term();
-	check(!pthread_create(&handle, NULL, thread, NULL), "pthread_create failed");
-	test_unblock_term();
+	handle = test_thread(thread, NULL);
 	gate_expect(&gate, 1);
 	test_ready();
 	check(task_status(getpid(), "Seccomp_filters") == 2, "%llu filters", task_status(getpid(), "Seccomp_filters"));

@@ -52,10 +52,8 @@ int main(int argc, char **argv)
 
 	test_init(argc, argv);
 	gate_make(&gate);
-	test_block_term();
 	for (int i = 0; i < THREADS; i++)
-		check(!pthread_create(&threads[i], NULL, keep, &words[i]), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(keep, &words[i]);
 	gate_expect(&gate, THREADS);
 	keep(&words[THREADS]);
 	gate_open(&gate);

@@ -87,10 +87,8 @@ int main(int argc, char **argv)
 	ok(sigaction(SIGUSR1, &there, NULL));
 	ok(sigaction(SIGUSR2, &brief, NULL));
 	set(first_stack);
-	test_block_term();
-	check(!pthread_create(&threads[0], NULL, thread, NULL), "pthread_create failed");
-	check(!pthread_create(&threads[1], NULL, without, NULL), "pthread_create failed");
-	test_unblock_term();
+	threads[0] = test_thread(thread, NULL);
+	threads[1] = test_thread(without, NULL);
 	gate_expect(&gate, 2);
 	test_ready();
 	stack_t now = current();

@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 	gate_make(&gate);
 	sigfillset(&blocked);
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
-	check(!pthread_create(&thread, NULL, other_thread, NULL), "pthread_create failed");
+	thread = test_thread(other_thread, NULL);
 	gate_expect(&gate, 1);
 	for (int i = 0; i < OWN; i++)
 		send(getpid(), REALTIME, i);

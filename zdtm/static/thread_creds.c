@@ -88,10 +88,8 @@ int main(int argc, char **argv)
 
 	test_init(argc, argv);
 	gate_make(&gate);
-	test_block_term();
 	for (int i = 0; i < 3; i++)
-		check(!pthread_create(&threads[i], NULL, bodies[i], NULL), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(bodies[i], NULL);
 	gate_expect(&gate, 3);
 	for (int i = 0; i < 4; i++)
 		for (int j = 0; j < FIELDS; j++)

@@ -32,10 +32,7 @@ static void *survivor(void *unused)
 
 static void body(void)
 {
-	pthread_t thread;
-
-	test_block_term();
-	check(!pthread_create(&thread, NULL, survivor, NULL), "pthread_create failed");
+	test_thread(survivor, NULL);
 	pthread_exit(NULL);
 }
 

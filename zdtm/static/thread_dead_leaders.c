@@ -107,7 +107,6 @@ static void *survivor(void *index)
 
 static void leader(void)
 {
-	pthread_t thread;
 	sigset_t all;
 
 	ok(close(gate.entry[1]));
@@ -119,7 +118,7 @@ static void leader(void)
 	if (kind == TIMERS)
 		prepare();
 	for (long i = 0; i < THREADS; i++)
-		check(!pthread_create(&thread, NULL, survivor, (void *)i), "pthread_create failed");
+		test_thread(survivor, (void *)i);
 	ok(prctl(PR_SET_NAME, "the dead one"));
 	ok(setpriority(PRIO_PROCESS, 0, LEADER_NICE));
 	ok(syscall(SYS_setresuid, UID, UID, 0)); /* of this thread alone */

@@ -49,10 +49,8 @@ int main(int argc, char **argv)
 	test_init(argc, argv);
 	gate_make(&gate);
 	ok(prctl(PR_SET_NAME, "the first"));
-	test_block_term();
 	for (long i = 0; i < THREADS; i++)
-		check(!pthread_create(&threads[i], NULL, thread, (void *)i), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(thread, (void *)i);
 	gate_expect(&gate, THREADS);
 	test_ready();
 	char name[16];

@@ -60,10 +60,8 @@ int main(int argc, char **argv)
 		thread((void *)&signals[1]);
 		_exit(0);
 	}
-	test_block_term();
 	for (int i = 0; i < THREADS; i++)
-		check(!pthread_create(&threads[i], NULL, thread, (void *)&signals[i]), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(thread, (void *)&signals[i]);
 	gate_expect(&gate, THREADS + 1);
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
 	test_ready();

@@ -64,17 +64,15 @@ int main(int argc, char **argv)
 	pthread_barrier_init(&barrier, NULL, 2);
 	pthread_mutex_lock(&mutex);
 	pthread_rwlock_rdlock(&lock);
-	test_block_term();
 	for (int i = 0; i < WAITERS + 3; i++) {
 		void *(*body)(void *) = i < WAITERS	 ? wait_mutex :
 					i == WAITERS	 ? wait_condition :
 					i == WAITERS + 1 ? wait_barrier :
 							   wait_lock;
-		check(!pthread_create(&threads[i], NULL, body, (void *)&tids[i]), "pthread_create failed");
+		threads[i] = test_thread(body, (void *)&tids[i]);
 		wait_until(tids[i], "the thread runs");
 		task_wait_in(tids[i], SYS_futex);
 	}
-	test_unblock_term();
 	test_ready();
 	check(passed == 0, "%d threads have passed a locked mutex", passed);
 	pthread_mutex_unlock(&mutex);

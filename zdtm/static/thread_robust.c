@@ -74,9 +74,7 @@ int main(int argc, char **argv)
 	test_init(argc, argv);
 	gate_make(&gate);
 	set_up();
-	test_block_term();
-	check(!pthread_create(&handle, NULL, thread, NULL), "pthread_create failed");
-	test_unblock_term();
+	handle = test_thread(thread, NULL);
 	pid_t pid = ok(fork());
 	if (pid == 0) {
 		pthread_mutex_lock(&shared->by_child);

@@ -53,7 +53,7 @@ static void *thread(void *arg)
 	bool has_sub = !strcmp(name, "first");
 
 	if (has_sub)
-		check(!pthread_create(&sub, NULL, thread, "sub"), "pthread_create failed");
+		sub = test_thread(thread, "sub");
 	snprintf(child_name, sizeof(child_name), "child of %s", name);
 	pid_t pid = fork_keeper(child_name);
 	keep(name);
@@ -71,10 +71,8 @@ int main(int argc, char **argv)
 
 	test_init(argc, argv);
 	gate_make(&gate);
-	test_block_term();
 	for (int i = 0; i < 2; i++)
-		check(!pthread_create(&threads[i], NULL, thread, names[i]), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(thread, names[i]);
 	gate_expect(&gate, 6); /* three threads and a child of each */
 	test_ready();
 	check(!strcmp(mine, "nobody's") && number == 0x5a5a5a5a5a5a5a5a && !zero, "the leader's data: %s", mine);

@@ -47,9 +47,7 @@ int main(int argc, char **argv)
 	test_init(argc, argv);
 	gate_make(&gate);
 	gate_make(&tracer_gate);
-	test_block_term();
-	check(!pthread_create(&handle, NULL, thread, NULL), "pthread_create failed");
-	test_unblock_term();
+	handle = test_thread(thread, NULL);
 	gate_expect(&gate, 1);
 	pid_t pid = ok(fork());
 	if (pid == 0)

@@ -60,10 +60,8 @@ int main(int argc, char **argv)
 	pthread_t threads[THREADS];
 
 	test_init(argc, argv);
-	test_block_term();
 	for (long i = 0; i < THREADS; i++)
-		check(!pthread_create(&threads[i], NULL, run, (void *)i), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(run, (void *)i);
 	test_ready();
 	stop = true;
 	for (int i = 0; i < THREADS; i++)

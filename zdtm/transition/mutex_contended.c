@@ -80,11 +80,9 @@ static void run(unsigned long parity, void (*wait)(void))
 {
 	pthread_t threads[THREADS + 1];
 
-	test_block_term();
 	for (int i = 0; i < THREADS; i++)
-		check(!pthread_create(&threads[i], NULL, fight, NULL), "pthread_create failed");
-	check(!pthread_create(&threads[THREADS], NULL, take_turns, (void *)parity), "pthread_create failed");
-	test_unblock_term();
+		threads[i] = test_thread(fight, NULL);
+	threads[THREADS] = test_thread(take_turns, (void *)parity);
 	wait();
 	for (int i = 0; i <= THREADS; i++)
 		pthread_join(threads[i], NULL);
