@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import select
 import struct
 import termios
+
+from zdtm.lib.program import Failure, equal
 
 PTMX = "/dev/ptmx"
 TIOCGPTN, TIOCSPTLCK, TIOCGSID = 0x80045430, 0x40045431, 0x5429
@@ -28,6 +31,22 @@ def open_slave(path: str, *, control: bool = False) -> int:
     if control:
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
     return slave
+
+
+def lead_session(path: str) -> int:
+    """Have the caller lead a new session that a terminal controls. Returns the slave."""
+    os.setsid()
+    return open_slave(path, control=True)
+
+
+def check_no_terminal() -> None:
+    """Fail if the caller has a controlling terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR))
+    except OSError as refusal:
+        equal(refusal.errno, errno.ENXIO, "error of opening /dev/tty")
+    else:
+        raise Failure("/dev/tty opens for a task without a terminal")
 
 
 def set_raw(fd: int) -> None:

@@ -9,7 +9,7 @@ import signal
 
 from zdtm.lib.gate import Gate
 from zdtm.lib.program import child, equal, ready, reap, run
-from zdtm.lib.terminal import new_master, open_slave, read_within, session_of
+from zdtm.lib.terminal import lead_session, new_master, read_within, session_of
 
 
 def main() -> None:
@@ -17,9 +17,8 @@ def main() -> None:
     master, path = new_master()
 
     def leader() -> None:
-        os.setsid()
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGCONT})
-        slave = open_slave(path, control=True)
+        slave = lead_session(path)
         os.close(master)
         gate.wait()
         equal(signal.sigpending(), set(), "signals before the hangup")

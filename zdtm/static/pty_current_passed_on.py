@@ -10,7 +10,7 @@ import signal
 
 from zdtm.lib.gate import Gate
 from zdtm.lib.program import child, equal, ready, reap, run
-from zdtm.lib.terminal import new_master, open_slave, read_within, session_of
+from zdtm.lib.terminal import lead_session, new_master, open_slave, read_within, session_of
 
 
 def main() -> None:
@@ -25,8 +25,7 @@ def main() -> None:
     current = os.open("/dev/tty", os.O_RDWR | os.O_NONBLOCK)
 
     def leader() -> None:
-        os.setsid()
-        open_slave(second_path, control=True)
+        lead_session(second_path)
         own = os.open("/dev/tty", os.O_RDWR)
         gate.wait()
         os.write(current, b"to the first\n")

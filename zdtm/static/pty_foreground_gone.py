@@ -5,13 +5,12 @@ states: tty-and-pty/job-control
 flavours: h
 """
 
-import errno
 import os
 import signal
 
 from zdtm.lib.gate import Gate
-from zdtm.lib.program import check, child, equal, ready, reap, run
-from zdtm.lib.terminal import new_master, open_slave, session_of
+from zdtm.lib.program import child, equal, ready, reap, run
+from zdtm.lib.terminal import check_no_terminal, lead_session, new_master, open_slave, session_of
 
 
 def main() -> None:
@@ -23,16 +22,11 @@ def main() -> None:
         os.setpgid(0, 0)
         gate.arrive()
         gate.wait()
-        try:
-            os.close(os.open("/dev/tty", os.O_RDWR))
-            check(False, "/dev/tty opens for a task without a terminal")
-        except OSError as refusal:
-            equal(refusal.errno, errno.ENXIO, "error of opening /dev/tty")
+        check_no_terminal()
 
     def other_leader() -> None:
-        os.setsid()
         _, other_path = new_master()
-        other = open_slave(other_path, control=True)
+        other = lead_session(other_path)
 
         def wanderer() -> None:
             os.setpgid(0, 0)

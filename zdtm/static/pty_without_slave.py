@@ -8,7 +8,7 @@ import os
 
 from zdtm.lib.gate import Gate
 from zdtm.lib.program import child, equal, ready, reap, run
-from zdtm.lib.terminal import new_master, open_slave, read_within, session_of
+from zdtm.lib.terminal import lead_session, new_master, read_within, session_of
 
 
 def main() -> None:
@@ -16,8 +16,7 @@ def main() -> None:
     master, path = new_master()
 
     def leader() -> None:
-        os.setsid()
-        os.close(open_slave(path, control=True))
+        os.close(lead_session(path))
         os.close(master)
         gate.wait()
         tty = os.open("/dev/tty", os.O_RDWR)
