@@ -23,9 +23,14 @@ _EBADRQC = 56
 
 def run(opts: Options, runner: Runner = worker.run) -> int:
     """The verb. runner: of engine/worker.py. Returns the exit status; raises CrError."""
+    return runner(partial(_work, opts, root_of(opts, "dump")))
+
+
+def root_of(opts: Options, verb: str) -> int:
+    """--tree, without which there is nothing to do. Raises CrError."""
     if opts.tree is None:
-        raise CrError("dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
-    return runner(partial(_work, opts, opts.tree))
+        raise CrError(f"{verb} needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
+    return opts.tree
 
 
 def _work(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import log, worker
-from engine.errors import CrError
+from engine.dump import root_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,14 +21,11 @@ if TYPE_CHECKING:
     Message = Any
 
 _MODES = {"splice": 1, "read": 2}
-_EBADRQC = 56
 
 
 def run(opts: Options, runner: Runner = worker.run) -> int:
     """The verb. runner: of engine/worker.py. Returns the exit status; raises CrError."""
-    if opts.tree is None:
-        raise CrError("pre-dump needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
-    return runner(partial(_work, opts, opts.tree))
+    return runner(partial(_work, opts, root_of(opts, "pre-dump")))
 
 
 def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:

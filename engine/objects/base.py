@@ -77,6 +77,8 @@ class FileKind:
     """fd_types number in images."""
     field: str
     """Name of its submessage in file_entry."""
+    links: tuple[str, ...] = ()
+    """Link texts that tell the kind, where nothing else is needed for that."""
     has_fown = True
     """Whether its message has an `fown` (owner and signal of F_SETOWN, F_SETSIG), which objects/fown.py fills in."""
 
@@ -84,7 +86,7 @@ class FileKind:
     """Whether files of it can be mapped, executed or be somebody's directory: open_mapped() opens them."""
 
     def recognise(self, file: OpenFile) -> bool:
-        raise NotImplementedError
+        return file.link in self.links
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         """Nothing against it."""

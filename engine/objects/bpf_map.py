@@ -51,9 +51,7 @@ class BpfMap(FileKind):
 
     type = 19
     field = "bpf"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link == "anon_inode:bpf-map"
+    links = ("anon_inode:bpf-map",)
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         try:

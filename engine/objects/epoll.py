@@ -49,9 +49,7 @@ class Epoll(FileKind):
 
     type = 7
     field = "epfd"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link == "anon_inode:[eventpoll]"
+    links = ("anon_inode:[eventpoll]",)
 
     def refuse_late(self, ctx: DumpContext) -> None:
         for file in ctx.files:

@@ -31,9 +31,7 @@ class Eventfd(FileKind):
 
     type = 6
     field = "efd"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link == "anon_inode:[eventfd]"
+    links = ("anon_inode:[eventfd]",)
 
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message

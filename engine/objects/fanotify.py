@@ -36,9 +36,7 @@ class Fanotify(FileKind):
 
     type = 12
     field = "ffy"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link == "anon_inode:[fanotify]"
+    links = ("anon_inode:[fanotify]",)
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         waiting = notify.bytes_of_events(file.copy)
@@ -132,17 +130,12 @@ def _target(file: OpenFile, mark: FanotifyMark, ctx: DumpContext) -> _Target | N
 # Restore
 
 
-class _OldItems:
-    """Marks in old images, which have them in a file of their own."""
-
-    def __init__(self, ctx: RestoreContext) -> None:
-        self.by_group: dict[int, list[Message]] = {}
-        for item in ctx.images.read("FANOTIFY_MARK"):
-            self.by_group.setdefault(item.id, []).append(item)
+class _OldItems(watched_file.OldItems):
+    image = "FANOTIFY_MARK"
 
 
 def _items(entry: Message, ctx: RestoreContext) -> list[Message]:
-    return [*entry.mark, *ctx.part(_OldItems).by_group.get(entry.id, ())]
+    return [*entry.mark, *ctx.part(_OldItems).of(entry)]
 
 
 def _open_target(item: Message, ctx: RestoreContext) -> int:

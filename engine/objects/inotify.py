@@ -37,9 +37,7 @@ class Inotify(FileKind):
 
     type = 8
     field = "ify"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link in ("anon_inode:inotify", "anon_inode:[inotify]")
+    links = ("anon_inode:inotify", "anon_inode:[inotify]")
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         if bytes_of_events(file.copy):
@@ -113,17 +111,12 @@ class _Watches:
         self.of: dict[OpenFile, list[tuple[InotifyWatch, WatchedFile]]] = {}
 
 
-class _OldItems:
-    """Watches in old images, which have them in a file of their own."""
-
-    def __init__(self, ctx: RestoreContext) -> None:
-        self.by_instance: dict[int, list[Message]] = {}
-        for item in ctx.images.read("INOTIFY_WD"):
-            self.by_instance.setdefault(item.id, []).append(item)
+class _OldItems(watched_file.OldItems):
+    image = "INOTIFY_WD"
 
 
 def _items(entry: Message, ctx: RestoreContext) -> list[Message]:
-    return [*entry.wd, *ctx.part(_OldItems).by_instance.get(entry.id, ())]
+    return [*entry.wd, *ctx.part(_OldItems).of(entry)]
 
 
 def _events_of(entry: Message) -> list[InotifyEvent]:

@@ -32,9 +32,7 @@ class Pidfd(FileKind):
 
     type = 20
     field = "pidfd"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link in ("anon_inode:[pidfd]", "pidfd:[pidfd]")
+    links = ("anon_inode:[pidfd]", "pidfd:[pidfd]")
 
     def refuse(self, file: OpenFile, ctx: DumpContext) -> None:
         pid = fdinfo_pidfd(file.fdinfo).pid

@@ -29,9 +29,7 @@ class Signalfd(FileKind):
 
     type = 9
     field = "sgfd"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link == "anon_inode:[signalfd]"
+    links = ("anon_inode:[signalfd]",)
 
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message

@@ -47,9 +47,7 @@ class Timerfd(FileKind):
 
     type = 17
     field = "tfd"
-
-    def recognise(self, file: OpenFile) -> bool:
-        return file.link == "anon_inode:[timerfd]"
+    links = ("anon_inode:[timerfd]",)
 
     def dump(self, file: OpenFile, ctx: DumpContext) -> Message:
         from engine.images.schema import message

@@ -109,6 +109,21 @@ def describe(entry: Message, watched: WatchedFile) -> None:
 # Restore
 
 
+class OldItems:
+    """Watches and marks in old images, which have them in a file of their own."""
+
+    image: str
+
+    def __init__(self, ctx: RestoreContext) -> None:
+        self._by_group: dict[int, list[Message]] = {}
+        for item in ctx.images.read(self.image):
+            self._by_group.setdefault(item.id, []).append(item)
+
+    def of(self, entry: Message) -> list[Message]:
+        """Those of one inotify instance or fanotify group."""
+        return self._by_group.get(entry.id, [])
+
+
 def open_watched(sdev: int, ino: int, entry: Message, ctx: RestoreContext) -> int:
     """A descriptor (O_PATH) of the file that a mark was on. entry: its fh_entry."""
     ghost = ctx.part(RestoredRemaps).find_ghost(sdev, ino)
