@@ -1,4 +1,4 @@
-"""A directory for images, and what most tests do with one."""
+"""What most tests of crit do: there and back, and a tree to look into."""
 
 from __future__ import annotations
 
@@ -8,21 +8,12 @@ import pytest
 
 from engine.crit.decode import decode
 from engine.crit.encode import encode
-from engine.images.directory import ImageDir
 from tests.crit.puppet import Puppet
 from tests.hostile.subject import RICH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Iterator[ImageDir]:
-    """An empty ImageDir."""
-    (tmp_path / "images").mkdir()
-    with ImageDir(str(tmp_path / "images")) as directory:
-        yield directory
 
 
 @pytest.fixture

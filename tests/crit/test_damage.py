@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import struct
-import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +17,7 @@ from engine.errors import CrError
 from engine.images.magic import KINDS
 from engine.images.schema import message
 from tests.crit import anything
-from tests.images.samples import SAMPLES
+from tests.images.samples import SAMPLES, Sample, every_sample, memory_below, write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,27 +26,18 @@ if TYPE_CHECKING:
     from engine.images.directory import ImageDir
 
 same_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
-every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample[0])
-Sample = tuple[str, int]
 
 
 @pytest.fixture
 def small_memory() -> Iterator[None]:
-    """Fails the test when more than 16 MiB were ever in use."""
-    tracemalloc.start()
-    yield
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 16 << 20
+    with memory_below(16):
+        yield
 
 
 @pytest.fixture
 def path(sample: Sample, images: ImageDir) -> Path:
     """The file of a sample."""
-    from pathlib import Path
-
-    SAMPLES[sample](images)
-    return Path(images.path(*sample))
+    return write_sample(sample, images)
 
 
 def _survives(path: Path) -> bool:

@@ -16,6 +16,7 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Self
 
 _PROGRAM = r"""
 import mmap, os, signal, socket, struct, sys, threading, time
@@ -68,10 +69,11 @@ def look(pids: list[int]) -> dict[int, _Task]:
 
 
 class Subject:
-    """A running tree in a directory: a parent with two threads, and a child, each of which counts."""
+    """A running tree in a directory of its own: a parent with two threads, and a child, each of which counts."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        place.mkdir()
         syscall(NR["prctl"], _PR_SET_CHILD_SUBREAPER, 1)
         (place / "counter").write_bytes(bytes(4096))
         self.process = subprocess.Popen(
@@ -86,6 +88,12 @@ class Subject:
         with open(place / "counter", "r+b") as file:
             self._counter = mmap.mmap(file.fileno(), 4096)
         self.before = look(self.pids)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
     def counts(self) -> tuple[int, ...]:
         return struct.unpack_from(f"{_PLACES}Q", self._counter)

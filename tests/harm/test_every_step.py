@@ -25,11 +25,8 @@ _SHARDS = 4
 
 @pytest.fixture
 def subject(tmp_path: Path) -> Iterator[Subject]:
-    place = tmp_path / "subject"
-    place.mkdir()
-    running = Subject(place)
-    yield running
-    running.end()
+    with Subject(tmp_path / "subject") as running:
+        yield running
 
 
 def _dump(subject: Subject, images: Path, *options: str) -> Callable[[], int]:

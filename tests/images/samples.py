@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import pytest
 
 from engine.images.payload import ghost_contents, ipc_messages, put_ghost_chunk, put_ipc_message
 from engine.images.runs import LAZY, PRESENT
 from engine.images.schema import message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from engine.images.directory import ImageDir
     from engine.images.reader import ImageReader
@@ -93,6 +98,28 @@ SAMPLES: dict[tuple[str | int, ...], Callable[[ImageDir], None]] = {
     ("IPCNS_MSG", 9): ipc_msg,
     ("GHOST_FILE", 0x1F): ghost,
 }
+
+Sample = tuple[str, int]
+"""Kind and number of an image; some have no number."""
+every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample[0])
+
+
+def write_sample(sample: Sample, images: ImageDir) -> Path:
+    """Make an image. Returns its file."""
+    SAMPLES[sample](images)
+    return Path(images.path(*sample))
+
+
+@contextmanager
+def memory_below(mebibytes: int) -> Iterator[None]:
+    """Fails when more memory than that was ever in use."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < mebibytes << 20
 
 
 def contents(reader: ImageReader) -> list[object]:

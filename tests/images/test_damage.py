@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import struct
-import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.errors import CrError
 from engine.images.pagemap import read_pagemap
-from tests.images.samples import SAMPLES, contents
+from tests.images.samples import Sample, contents, every_sample, memory_below, write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,26 +21,18 @@ if TYPE_CHECKING:
     from engine.images.directory import ImageDir
 
 same_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
-every_sample = pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample[0])
-Sample = tuple[str, int]
 
 
 @pytest.fixture
-def path(sample: Sample, images: ImageDir, tmp_path: Path) -> Path:
+def path(sample: Sample, images: ImageDir) -> Path:
     """The file of a sample."""
-    SAMPLES[sample](images)
-    [path] = tmp_path.iterdir()
-    return path
+    return write_sample(sample, images)
 
 
 @pytest.fixture
 def small_memory() -> Iterator[None]:
-    """Fails the test when more than 4 MiB were ever in use."""
-    tracemalloc.start()
-    yield
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4 << 20
+    with memory_below(4):
+        yield
 
 
 def _read(images: ImageDir, sample: Sample) -> list[object]:

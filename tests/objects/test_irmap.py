@@ -61,12 +61,18 @@ def test_well_known_directory(ctx: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert InodeMap(ctx).find(inode(tmp_path / "known")) == str(tmp_path / "known")
 
 
-def test_cache(ctx: Any, tmp_path: Path) -> None:
-    one, other = tmp_path / "tree/one", tmp_path / "tree/other"
-    one.touch()
-    other.touch()
-    inodes = [inode(one), inode(other)]
+def cached(ctx: Any, tmp_path: Path) -> tuple[list[Path], list[tuple[int, int]]]:
+    """Two files that are in the cache, and their numbers."""
+    files = [tmp_path / "tree/one", tmp_path / "tree/other"]
+    for file in files:
+        file.touch()
+    inodes = [inode(file) for file in files]
     write_cache(inodes, ctx)
+    return files, inodes
+
+
+def test_cache(ctx: Any, tmp_path: Path) -> None:
+    (one, other), inodes = cached(ctx, tmp_path)
     with ImageDir(".") as work_dir:
         entries = [((entry.dev, entry.inode), entry.path) for entry in work_dir.read("IRMAP_CACHE")]
     assert entries == list(zip(inodes, map(str, (one, other)), strict=True))
@@ -76,11 +82,7 @@ def test_cache(ctx: Any, tmp_path: Path) -> None:
 
 
 def test_cache_after_names_were_swapped(ctx: Any, tmp_path: Path) -> None:
-    one, other = tmp_path / "tree/one", tmp_path / "tree/other"
-    one.touch()
-    other.touch()
-    inodes = [inode(one), inode(other)]
-    write_cache(inodes, ctx)
+    (one, other), inodes = cached(ctx, tmp_path)
     one.rename(tmp_path / "tree/spare")
     other.rename(one)
     (tmp_path / "tree/spare").rename(other)

@@ -126,15 +126,6 @@ def stored(images: ImageDir) -> list[tuple[int, ...]]:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> Iterator[ImageDir]:
-    from engine.images.directory import ImageDir
-
-    (tmp_path / "images").mkdir()
-    with ImageDir(str(tmp_path / "images")) as directory:
-        yield directory
-
-
-@pytest.fixture
 def fds(tmp_path: Path) -> Iterator[list[int]]:
     """Descriptors of two descriptions of one file, opened for reading and writing, and one of another for reading."""
     (tmp_path / "read").touch()

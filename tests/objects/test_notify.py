@@ -84,38 +84,40 @@ def test_watches(cycle: Cycle, place: Path, inotify: int) -> None:
     assert (3, IN_CREATE, "another") in events(new)
 
 
-def test_watched_file_was_renamed(cycle: Cycle, place: Path, inotify: int) -> None:
-    """The path of the image leads to another file by now: it is found by its handle."""
+@pytest.fixture
+def watched(place: Path, inotify: int) -> Path:
+    """A file whose changes the instance tells of, as watch 1."""
     (place / "file").touch()
     notify.inotify_add_watch(inotify, str(place / "file"), IN_MODIFY, 1)
+    return place / "file"
+
+
+def test_watched_file_was_renamed(cycle: Cycle, watched: Path, inotify: int) -> None:
+    """The path of the image leads to another file by now: it is found by its handle."""
     cycle.dump(inotify)
-    os.rename(place / "file", place / "renamed")
-    (place / "file").touch()
+    os.rename(watched, watched.with_name("renamed"))
+    watched.touch()
     (new,) = cycle.restore()
-    (place / "file").write_bytes(b"x")
+    watched.write_bytes(b"x")
     assert events(new) == []
-    (place / "renamed").write_bytes(b"x")
+    watched.with_name("renamed").write_bytes(b"x")
     assert (1, IN_MODIFY, "") in events(new)
 
 
-def test_watched_file_has_another_inode(cycle: Cycle, place: Path, inotify: int) -> None:
+def test_watched_file_has_another_inode(cycle: Cycle, watched: Path, inotify: int) -> None:
     """As on another machine: the path is all there is."""
-    (place / "file").touch()
-    notify.inotify_add_watch(inotify, str(place / "file"), IN_MODIFY, 1)
     cycle.dump(inotify)
     item = cycle.dump_context.entries[0].ify.wd[0]
     item.i_ino += 1
     item.s_dev = 0xFFFFF
     (new,) = cycle.restore()
-    (place / "file").write_bytes(b"x")
+    watched.write_bytes(b"x")
     assert (1, IN_MODIFY, "") in events(new)
 
 
-def test_watched_file_is_gone(cycle: Cycle, place: Path, inotify: int) -> None:
-    (place / "file").touch()
-    notify.inotify_add_watch(inotify, str(place / "file"), IN_MODIFY, 1)
+def test_watched_file_is_gone(cycle: Cycle, watched: Path, inotify: int) -> None:
     cycle.dump(inotify)
-    os.unlink(place / "file")
+    watched.unlink()
     events(inotify)
     with pytest.raises(CrError, match=r"place/file, which was watched, can't be found: .* \(put it back\)"):
         cycle.restore()

@@ -31,11 +31,8 @@ _RESTORE_STEPS = ("pre-restore", "post-restore", "pre-resume")
 
 @pytest.fixture
 def subject(tmp_path: Path) -> Iterator[Subject]:
-    place = tmp_path / "subject"
-    place.mkdir()
-    running = Subject(place)
-    yield running
-    running.end()
+    with Subject(tmp_path / "subject") as running:
+        yield running
 
 
 class Victim:
