@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harm.subject import Subject
-from tests.rpc.conftest import SWRK, Daemon, serving
+from tests.rpc.conftest import SWRK, Daemon, answers, serving
 from tests.waiting import wait_until
 from zdtm.harness.rpc import Client, request, spawn
 
@@ -162,5 +162,7 @@ def _ask_and_die(daemon: Daemon, kind: str, options: dict[str, object], patience
 
 
 def _until_idle(daemon: Daemon) -> None:
-    """Until all workers but the one that stands by have ended."""
+    """Until all workers but the one that stands by have ended. Connections are accepted in their order: once a later
+    one is served, the client that was killed has, or had, its worker."""
+    assert answers(daemon.address)
     wait_until(lambda: len(daemon.workers()) == 1, "the worker has ended")
