@@ -26,6 +26,7 @@ _VERBS = {
     "dedup": "engine.dedup",
     "dump": "engine.dump",
     "gc": "engine.gc",
+    "lazy-pages": "engine.lazy.daemon",
     "page-server": "engine.transport.page_server",
     "pre-dump": "engine.pre_dump",
     "restore": "engine.restore",

@@ -17,6 +17,7 @@ from engine.action_scripts import ActionScripts
 from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
 from engine.kernel import ptrace
+from engine.lazy.restored import LazyTasks
 from engine.objects import table, tty_session
 from engine.objects.tty_restored import RestoredTerminals
 from engine.plugins import running
@@ -111,6 +112,7 @@ class Restore:
                 self._attempt("COMPLETE", self._arm)
                 for task in self.ctx.living:
                     self.plugins.tell("RESUME_DEVICES_LATE", f"task {task.pid}", task.pid)
+                self.ctx.part(LazyTasks).check_daemon()
                 self._attempt("COMPLETE", self._write_pidfile)
                 self._attempt("COMPLETE", self.ctx.succeeded)
             finally:
@@ -217,6 +219,7 @@ class Restore:
     def _restore(self) -> None:
         """Files, threads, and what needs the privileges that the tree does not have yet given up."""
         table.open_all(self.ctx)
+        lazy = self.ctx.part(LazyTasks)
         handed_out: set[int] = set()
         finished: set[int] = set()
         living = self.ctx.living
@@ -236,12 +239,14 @@ class Restore:
             tape = Tape()
             core.restore_process(tape, task, self.ctx)
             task.stub.run(tape)
+            lazy.hand_over(task)
             leader, *others = task.all_threads
             leader.stub = task.stub
             for thread in others:
                 thread.stub = task.stub.clone(thread.tid, _CLONE_THREAD_FLAGS)
             if task.dead_leader:
                 dead_leader.exit_leader(task, self.ctx)
+        lazy.hand_over_dead()
 
     def _reap(self) -> None:
         """Helpers go, zombies become zombies. Their parents' SIGCHLD is dequeued: the image has its own to queue."""
@@ -306,6 +311,7 @@ class Restore:
         for task in self.ctx.living:
             with contextlib.suppress(OSError):
                 signals.stop_again(task)
+        self.ctx.part(LazyTasks).finish()
         self.scripts.run("post-resume", init_pid=self.root.pid)
 
     def give_up_images(self) -> None:

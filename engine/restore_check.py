@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine import cpuinfo
 from engine.errors import CrError
 from engine.images.text import get_text
+from engine.lazy.restored import LazyTasks
 from engine.objects import external, table, tty_session
 from engine.objects.restored_remap import RestoredRemaps
 from engine.option_values import CPU_CAP_IMAGE
@@ -30,6 +31,7 @@ def prepare(ctx: RestoreContext, spaces: dict[int, AddressSpace]) -> tuple[Resto
     Raises Refused with every problem found. What can't be read is not checked further, all else is.
     """
     _check_options(ctx)
+    ctx.part(LazyTasks).check()
     root = _read(ctx)
     tree_is_whole = not ctx.problems
     for task in ctx.tasks:

@@ -26,7 +26,6 @@ UNSERVED = {
     "enable_fs": "unknown file systems",
     "freeze_cgroup": "freezing by a control group",
     "join_ns": "joining namespaces",
-    "lazy_pages": "lazy restore of memory",
     "lsm_mount_context": "security contexts of mounts",
     "root": "another root of the mount tree",
     "skip_in_flight": "dropping half-open TCP connections",

@@ -141,6 +141,10 @@ class PageReader:
         """
         return _joined(self._resolve(0, start, end))
 
+    def entries(self, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+        """(vaddr, nr_pages, flags, file_offset) of the runs of the newest page map within [start, end), cut to it."""
+        return self._levels[0].overlapping(start, end)
+
     def all_stored(self, start: int = 0, end: int = 1 << 64) -> Iterator[Segment]:
         """As segments(), but all that any images of the chain have, needed or not."""
         for level in self._levels:

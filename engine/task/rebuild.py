@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError
 from engine.images.pagemap import PageReader
 from engine.images.text import get_text
+from engine.lazy.restored import LazyTasks
 from engine.tape.stub import STUB_SIZE
 from engine.tape.tape import Tape
 from engine.task import mm, pages
@@ -31,13 +32,15 @@ _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 _SPECIAL_NAMES = ("[vvar]", "[vvar_vclock]", "[vdso]")
 _MAPPINGS_PER_TAPE = 5000
 _PROT_WRITE = 2
+_MADV_POPULATE_WRITE = 23
 _SAME = ("start", "end", "pgoff", "shmid", "flags", "status")
 
 
 class AddressSpace:
     """What a task's memory shall be, and which of it has to be written.
 
-    content  its private pages, ascending: from its pagemap and those of the parent directories
+    content  its private pages, ascending: from its pagemap and those of the parent directories; without those that
+             come later (--lazy-pages)
     rights   what each mapping allows until finish(), by start address
     """
 
@@ -50,9 +53,15 @@ class AddressSpace:
             for vaddr, nr_pages, fd, offset in self._reader.segments()
         ]
         special = [(e.start, e.end) for e in task.mm.vmas if e.status & (vmas.VDSO | vmas.VVAR | vmas.VSYSCALL)]
-        self.content = pages.outside(stored, special)
         self.rights: dict[int, int] = {}
-        self._check_content()
+        try:
+            later = ctx.part(LazyTasks).leave_out(task.pid, task.mm, self._reader)
+            self._come_later = {start for start, _ in later}
+            self.content = pages.outside(stored, sorted([*special, *later]))
+            self._check_content()
+        except BaseException:
+            self.close()
+            raise
 
     def _check_content(self) -> None:
         """All content must lie in private mappings: in shared ones it would end up in somebody's file."""
@@ -65,7 +74,6 @@ class AddressSpace:
                     start, end = next(private, (0, 0))
                 if not start <= position < end:
                     name = f"pagemap-{self.task.pid}.img"
-                    self.close()
                     raise CrError(f"{name}: the page at {position:#x} is in no private mapping; the image is damaged")
                 position = end
 
@@ -79,7 +87,7 @@ class AddressSpace:
         write, empty = pages.to_write(self.content, creator.content if creator else [], kept)
         new = [entry for entry in self.entries if entry.start not in self.rights]
         for entry in new:
-            self.rights[entry.start] = entry.prot | (_PROT_WRITE if self._has_content(entry) else 0)
+            self.rights[entry.start] = entry.prot | (_PROT_WRITE if self._is_written(entry) else 0)
         files = _Files(ctx, self.task, new, [segment.fd for segment in write])
         channel.send(stub, files.fds)
         tape = Tape()
@@ -118,14 +126,17 @@ class AddressSpace:
             rights = known.get(_identity(entry))
             if rights is None or (other_exe and entry.shmid == other_exe):
                 continue
-            if self._has_content(entry) and not rights & _PROT_WRITE:
+            if self._is_written(entry) and not rights & _PROT_WRITE:
                 continue
             kept.append((entry.start, entry.end))
             self.rights[entry.start] = rights
         return kept
 
-    def _has_content(self, entry: Message) -> bool:
-        """Whether any content lies in a mapping: bisection, since both lists can be long."""
+    def _is_written(self, entry: Message) -> bool:
+        """Whether any content lies in a mapping: bisection, since both lists can be long. Or comes later: what was ever
+        allowed to be written is accounted for as memory."""
+        if entry.start in self._come_later:
+            return True
         index = bisect_right(self.content, entry.start, key=lambda segment: segment.end)
         return index < len(self.content) and self.content[index].start < entry.end
 
@@ -140,6 +151,9 @@ class AddressSpace:
     def finish(self, tape: Tape) -> None:
         """After all children exist: final rights, advice, locks. Aio rings get theirs when they are made."""
         for entry in self.entries:
+            if entry.start in self._come_later and not entry.prot & _PROT_WRITE:
+                # Only what has been written stays accounted for when it must not be written any more (mm/mprotect.c).
+                tape.call("madvise", entry.start, pages.PAGE, _MADV_POPULATE_WRITE, may_fail=True)
             if not entry.status & vmas.AIORING:
                 mm.finish_area(tape, entry, self.rights[entry.start])
         mm.restore_guards(tape, self.task.mm)

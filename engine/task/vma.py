@@ -39,7 +39,8 @@ _HUGE_FLAGS = _FLAGS | 0x3F << HUGETLB_SHIFT
 _SPECIAL = {"[vdso]": VDSO, "[vvar]": VVAR, "[vvar_vclock]": VVAR, "[heap]": HEAP}
 _DEV_ZERO = os.makedev(1, 5)
 _MEMFD_NAMES = ("/memfd:", "/dev/zero", "/anon_hugepage")
-_LAZY_NOT = VDSO | VVAR | VSYSCALL
+_LAZY_NOT = VDSO | VVAR | VSYSCALL | AIORING
+_MADV_WIPEONFORK = 18
 
 
 def is_private(entry: Message) -> bool:
@@ -53,9 +54,11 @@ def has_pages(entry: Message) -> bool:
 
 
 def is_lazy(entry: Message) -> bool:
-    """Whether its pages may be fetched on demand after a restore (PE_LAZY)."""
+    """Whether its pages may be fetched on demand after a restore (PE_LAZY). Not those that a fork empties: the child's
+    userfaultfd says nothing of that."""
     anonymous = entry.flags & MAP_ANONYMOUS and entry.flags & MAP_PRIVATE
-    return bool(anonymous and not entry.flags & (MAP_LOCKED | MAP_HUGETLB) and not entry.status & _LAZY_NOT)
+    excluded = entry.flags & (MAP_LOCKED | MAP_HUGETLB) or entry.status & _LAZY_NOT
+    return bool(anonymous and not excluded and not entry.madv >> _MADV_WIPEONFORK & 1)
 
 
 def is_of_file(entry: Message) -> bool:
@@ -103,6 +106,9 @@ def describe(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
 
 def _classify(ctx: DumpContext, task: Task, vma: Vma, entry: Message) -> None:
     where = f"mapping {vma.start:x}-{vma.end:x} ({vma.name or 'anonymous'})"
+    if "um" in vma.flags:
+        what = f"{where}: pages of it may be missing, which somebody is to bring by userfaultfd"
+        ctx.problems.add(what, task.pid, "wait until the lazy-pages daemon has ended")
     if vma.name == "[vsyscall]":
         entry.status = VSYSCALL | ANON_PRIVATE
         entry.flags |= MAP_ANONYMOUS

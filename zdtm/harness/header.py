@@ -30,7 +30,7 @@ from pathlib import Path
 from zdtm.harness.oracle.picture import KINDS
 
 FLAVOURS = ("h",)
-MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc", "page-server")
+MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc", "page-server", "lazy")
 KEYS = (
     "states",
     "flavours",
@@ -83,14 +83,19 @@ class Program:
     @property
     def modes(self) -> list[str]:
         """A refused dump leaves nothing to restore, so one dump (cli) says it all. What makes no sense in a mode makes
-        none by requests either."""
+        none by requests or over the network either."""
         possible = ("nocr", "cli") if self.refusal is not None else MODES
-        return [mode for mode in possible if not {mode, mode.removesuffix("-rpc")} & set(self.without_modes)]
+        return [mode for mode in possible if not {mode, _plain(mode)} & set(self.without_modes)]
 
     @property
     def in_transition(self) -> bool:
         """The state keeps changing during the checkpoint."""
         return self.path.parent.name == "transition"
+
+
+def _plain(mode: str) -> str:
+    """The mode that this is another way of."""
+    return mode.removesuffix("-rpc").removesuffix("-remote")
 
 
 def is_program(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zdtm.harness.lazy_run import LazyRun
 from zdtm.harness.page_server_run import PageServerRun
 from zdtm.harness.rpc_run import RpcRun
 from zdtm.harness.run import Bad, Item, NothingToSabotage, Run
@@ -96,8 +97,9 @@ MODES: dict[str, Callable[[Run], None]] = {
     "rpc": cli,
     "pre-dump-rpc": pre_dump,
     "page-server": page_server,
+    "lazy": cli,
 }
-RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun, "page-server": PageServerRun}
+RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun, "page-server": PageServerRun, "lazy": LazyRun}
 """How modes run for which it takes more than the engine's command line."""
 
 

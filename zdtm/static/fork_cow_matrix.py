@@ -5,6 +5,7 @@ states: memory/cow-matrix
 flavours: h
 kernel: PAGEMAP_SCAN or /proc/PID/pagemap
 needs: root
+modes: not lazy: a page that comes later comes to each task for itself
 """
 
 import os

@@ -1,0 +1,131 @@
+"""A program that is restored lazily, and what does that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.kernel.libc import NR, syscall
+from tests.lazy import program
+from tests.waiting import wait_until
+from zdtm.harness.init import descendants
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ENGINE = [sys.executable, "-m", "engine"]
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Lazy:
+    """A directory with a program, its images, and the daemon that brings its pages.
+
+    pid     of the program
+    daemon  the lazy-pages process, once it has been started
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.images = place / "images"
+        self.images.mkdir()
+        self.pid = 0
+        self.daemon: subprocess.Popen[bytes]
+        self._processes: list[subprocess.Popen[bytes]] = []
+        syscall(NR["prctl"], _PR_SET_CHILD_SUBREAPER, 1)
+
+    def start(self, act: str, mebibytes: int = 16) -> None:
+        """Start the program and wait until it is ready."""
+        with open(self.place / "said", "w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", program.__file__, str(mebibytes), act],
+                cwd=self.place, start_new_session=True, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            )  # fmt: skip
+        self._processes.append(process)
+        self.pid = process.pid
+        wait_until((self.place / "ready").exists, "the program is ready", self.said)
+
+    def said(self) -> str:
+        return (self.place / "said").read_text()
+
+    def log(self, verb: str) -> str:
+        return (self.images / f"{verb}.log").read_text()
+
+    def words(self, verb: str, *options: str) -> list[str]:
+        return [*ENGINE, verb, "-D", str(self.images), "-v4", "-o", f"{verb}.log", *options]
+
+    def run(self, verb: str, *options: str) -> int:
+        return subprocess.run(self.words(verb, *options), check=False, timeout=60).returncode
+
+    def dump(self) -> None:
+        """The program is gone afterwards."""
+        assert self.run("dump", "-t", str(self.pid)) == 0, self.log("dump")
+        self._processes[0].wait()
+
+    def serve(self, *options: str) -> None:
+        """Start the daemon and wait until a restore can come."""
+        self.daemon = subprocess.Popen(self.words("lazy-pages", *options))
+        self._processes.append(self.daemon)
+        self.await_socket()
+
+    def await_socket(self) -> None:
+        socket = self.images / "lazy-pages.socket"
+        wait_until(socket.exists, "the daemon listens", lambda: self.log("lazy-pages"))
+
+    def restore(self, *options: str) -> None:
+        assert self.run("restore", "-d", "--lazy-pages", *options) == 0, self.log("restore")
+
+    def restore_held(self) -> None:
+        """Restore, and have the daemon stopped before the first task runs. Hardly any page has come then."""
+        script = self.place / "hold.sh"
+        stop = f'[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ] || kill -STOP {self.daemon.pid}'
+        script.write_text(f"#!/bin/sh\n{stop}\n")
+        script.chmod(0o755)
+        self.restore("--action-script", str(script))
+
+    def act(self) -> None:
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def go_on(self) -> None:
+        """Let a daemon that is stopped work."""
+        os.kill(self.daemon.pid, signal.SIGCONT)
+
+    def check_result(self) -> None:
+        result = self.place / "result"
+        wait_until(result.exists, "the act has ended", self.said)
+        assert result.read_text() == "right", self.said()
+
+    def check_served(self) -> None:
+        """The daemon has brought all pages and ended, with its guard."""
+        assert self.daemon.wait(30) == 0, self.log("lazy-pages")
+
+    def is_gone(self) -> bool:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-self.pid, os.WNOHANG)[0]:
+                continue
+        return not os.path.exists(f"/proc/{self.pid}")
+
+    def end(self) -> None:
+        tree = [self.pid, *descendants(self.pid)] if self.pid else []
+        for process in reversed(self._processes[1:]):
+            process.kill()
+            process.wait()
+        for pid in tree:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if self._processes:
+            self._processes[0].wait()
+            wait_until(self.is_gone, "the program has gone")
+
+
+@pytest.fixture
+def lazy(tmp_path: Path) -> Iterator[Lazy]:
+    running = Lazy(tmp_path)
+    yield running
+    running.end()
