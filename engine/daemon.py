@@ -99,11 +99,16 @@ def _go_to_background() -> int:
         os._exit(0 if os.read(read_end, 1) else 1)
     os.close(read_end)
     os.setsid()
+    leave_terminal()
+    return write_end
+
+
+def leave_terminal() -> None:
+    """Have standard input, output and error lead nowhere."""
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     for number in range(3):
         os.dup2(null, number)
     os.close(null)
-    return write_end
 
 
 def _write_pidfile(opts: Options) -> str | None:

@@ -106,6 +106,10 @@ class Link:
             return False
         return True
 
+    def leave(self) -> None:
+        """Close our descriptor of the connection, which other processes go on with."""
+        self._sock.close()
+
     def close(self) -> None:
         """End the connection for every process that holds it.
 

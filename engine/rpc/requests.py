@@ -221,8 +221,10 @@ def _wait_pid(call: Call) -> int:
     return 0
 
 
-def _not_served(what: str, _: Call) -> int:
-    raise CrError(f"{what} is not supported by this engine", errno.ENOTSUP)
+def _page_server(as_child: bool, call: Call) -> int:
+    from engine.rpc import page_server
+
+    return page_server.start(call, as_child)
 
 
 def _invalid(call: Call) -> int:
@@ -235,8 +237,8 @@ REQUESTS = {
     "CHECK": Request(_check, "CHECK"),
     "PRE_DUMP": Request(_pre_dump, "PRE_DUMP", then=("PRE_DUMP", "DUMP")),
     "SINGLE_PRE_DUMP": Request(_pre_dump, "SINGLE_PRE_DUMP"),
-    "PAGE_SERVER": Request(partial(_not_served, "page-server"), "PAGE_SERVER", keep_open=True),
-    "PAGE_SERVER_CHLD": Request(partial(_not_served, "page-server"), "PAGE_SERVER", keep_open=True),
+    "PAGE_SERVER": Request(partial(_page_server, False), "PAGE_SERVER", keep_open=True),
+    "PAGE_SERVER_CHLD": Request(partial(_page_server, True), "PAGE_SERVER", keep_open=True),
     "CPUINFO_DUMP": Request(partial(_cpuinfo, "dump"), "CPUINFO_DUMP", keep_open=True),
     "CPUINFO_CHECK": Request(partial(_cpuinfo, "check"), "CPUINFO_CHECK", keep_open=True),
     "FEATURE_CHECK": Request(_feature_check, "FEATURE_CHECK", keep_open=True, anybody=True),

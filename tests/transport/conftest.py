@@ -1,0 +1,94 @@
+"""What the tests of page servers share: one that runs in a thread of the test's, and clients of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from engine.errors import CrError
+from engine.images.directory import ImageDir
+from engine.images.pagemap import PageReader
+from engine.transport.channel import Channel
+from engine.transport.page_server import PageServer
+from engine.transport.protocol import Command, PageMessage, destination_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = 4096
+PATIENCE = 20
+
+
+class Served:
+    """A page server in a thread. problem: what it raised, once it has ended."""
+
+    def __init__(self, images: Path, auto_dedup: bool = False, patience: float = PATIENCE) -> None:
+        images.mkdir(exist_ok=True)
+        self.images = images
+        self.client, its = socket.socketpair()
+        self.client.settimeout(PATIENCE)
+        self.problem: CrError | None = None
+        self._channel = Channel(its, "the client", patience)
+        self._thread = threading.Thread(target=self._serve, args=(auto_dedup,))
+        self._thread.start()
+
+    def _serve(self, auto_dedup: bool) -> None:
+        try:
+            with ImageDir(str(self.images)) as images:
+                PageServer(self._channel, images, auto_dedup).serve()
+        except CrError as error:
+            self.problem = error
+        finally:
+            self._channel.close()
+
+    def say(self, *parts: PageMessage | bytes) -> None:
+        for part in parts:
+            self.client.sendall(part.encode() if isinstance(part, PageMessage) else part)
+
+    def close(self) -> bytes:
+        """End as a client does that has said all, and return what else the server answers."""
+        self.say(PageMessage(Command.CLOSE))
+        return self.end()
+
+    def end(self) -> bytes:
+        """Say nothing more. What the server has answered."""
+        answer = b""
+        try:
+            self.client.shutdown(socket.SHUT_WR)
+            while part := self.client.recv(1 << 16):
+                answer += part
+        except OSError:
+            pass  # it was faster to end
+        self._thread.join()
+        self.client.close()
+        return answer
+
+    def left(self) -> list[str]:
+        return sorted(os.listdir(self.images))
+
+
+def opening(pid: int, command: Command = Command.OPEN2, kind: str = "PAGEMAP") -> PageMessage:
+    return PageMessage(command, destination=destination_of(kind, pid))
+
+
+def run_of(vaddr: int, nr_pages: int, flags: int) -> PageMessage:
+    return PageMessage(Command.ADD_F, flags, nr_pages, vaddr)
+
+
+def stored(images: Path, id: int, kind: str = "PAGEMAP") -> dict[int, bytes]:
+    """address: page, of what a restore would read."""
+    found = {}
+    with ImageDir(str(images)) as directory, PageReader(directory, id, kind) as reader:
+        for vaddr, nr_pages, fd, offset in reader.segments():
+            for number in range(nr_pages):
+                found[vaddr + number * PAGE] = os.pread(fd, PAGE, offset + number * PAGE)
+    return found
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Served:
+    return Served(tmp_path / "images")
