@@ -14,6 +14,7 @@
     oracle: ignore KIND: reason                facts that may differ after the restore (see oracle/)
     outside: CLASS                             who keeps the other ends outside of the tree (see zdtm/lib/outside.py)
     kernel: which pages are dirty              what kernels differ in; the program runs in ci/vm on each of them
+    slow: reason                               why it takes more than two seconds (see slow.py)
     cflags: -lrt                               for programs in C
 
 A line indented below one of these continues it. Every key but `expect` and `outside` may be repeated.
@@ -45,6 +46,7 @@ KEYS = (
     "oracle",
     "outside",
     "kernel",
+    "slow",
     "cflags",
 )
 KEY_LINE = re.compile(r"([a-z-]+):(?:\s+(.*))?$")
@@ -78,6 +80,8 @@ class Program:
     """Name of the class in the program that lives outside of the tree."""
     kernel: str | None = None
     """What in this state depends on the kernel, in words."""
+    slow: str | None = None
+    """Why it takes long."""
     cflags: tuple[str, ...] = ()
 
     @property
@@ -136,6 +140,7 @@ def read(path: Path) -> Program:
         oracle_ignores=oracle_ignores,
         outside=_outside(values.get("outside", []), path),
         kernel=" ".join(values.get("kernel", [])) or None,
+        slow=_slow(values.get("slow", []), path),
         cflags=words("cflags"),
     )
 
@@ -188,6 +193,12 @@ def _outside(lines: list[str], path: Path) -> str | None:
     if len(lines) > 1 or path.suffix != ".py" or not lines[0].isidentifier():
         raise BadHeader(f'{path}: "outside:" can be given once, and names a class of a program in Python')
     return lines[0]
+
+
+def _slow(lines: list[str], path: Path) -> str | None:
+    if lines and not all(lines):
+        raise BadHeader(f'{path}: "slow:" should read "slow: reason"')
+    return " ".join(lines) or None
 
 
 def _refusal(lines: list[str], path: Path) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from zdtm.harness import build, header, needs, sandbox
+from zdtm.harness import build, header, needs, sandbox, slow
 from zdtm.harness.modes import run_mode
 from zdtm.harness.oracle.picture import KINDS
 from zdtm.harness.run import ITEM_SECONDS, Item
@@ -29,7 +29,6 @@ SABOTAGE_MODES = "cli"
 OURS = [sys.executable, "-m", "engine"]
 
 settings_key = pytest.StashKey["Settings"]()
-seconds_key = pytest.StashKey[dict[str, float]]()
 
 
 class Settings:
@@ -151,7 +150,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    kind = config.stash[settings_key].sabotage
+    settings = config.stash[settings_key]
+    lines = slow.unexplained(terminalreporter.stats.get("passed", []), settings.scale)
+    if lines:
+        terminalreporter.section("slow programs")
+    for line in lines:
+        terminalreporter.line(line)
+    kind = settings.sabotage
     if kind is not None:
         passed, failed = (terminalreporter.stats.get(what, []) for what in ("passed", "failed"))
         terminalreporter.section(f"sabotage {kind}")
@@ -206,8 +211,7 @@ class ProgramItem(pytest.Item):
         directory = settings.item_directory(f"{self.path.stem}-{self.name}")
         item = self._item(settings, directory)
         result = sandbox.run(lambda: run_mode(item, self.mode), directory, ITEM_SECONDS * settings.scale)
-        self.stash[seconds_key] = result.seconds
-        self.user_properties += [(f"seconds_{step}", round(took, 4)) for step, took in result.seconds.items()]
+        self.user_properties += slow.properties(self.program, result.seconds)
         if result.outcome == "failed":
             raise ItemFailed(f"{result.judge}: {result.text}\nartifacts: {directory}")
         if not settings.keep:

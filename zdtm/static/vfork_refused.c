@@ -3,6 +3,7 @@
  *
  * states: process-tree/pending-vfork
  * flavours: h
+ * dump-options: --timeout 1
  * expect: refuse (?i)vfork
  */
 #include "zdtmtst.h"
