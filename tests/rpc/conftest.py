@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench import subjects
+from tests.harm.subject import Subject
 from tests.waiting import wait_until
-from zdtm.harness.rpc import Client
+from zdtm.harness.rpc import Client, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,21 @@ def serving(work: Path, *options: str, environment: dict[str, str] | None = None
         process.terminate()
         status = process.wait(30)
     assert status in (0, -9)
+
+
+@pytest.fixture
+def subject(tmp_path: Path) -> Iterator[Subject]:
+    with Subject(tmp_path / "subject") as running:
+        yield running
+
+
+def dump_all(subject: Subject, images: Path) -> None:
+    """Dump the tree, which is gone then."""
+    with started(SWRK) as client:
+        answer = client.ask("DUMP", {"pid": subject.pid, "images_dir": str(images), "link_remap": True})
+        assert answer.success, answer
+    subject.process.wait()
+    wait_until(subject.gone, "the dumped tree is gone")
 
 
 def answers(address: str) -> bool:

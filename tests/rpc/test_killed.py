@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.harm.subject import Subject
-from tests.rpc.conftest import SWRK, Daemon, answers, serving
+from tests.rpc.conftest import SWRK, Daemon, answers, dump_all, serving
 from tests.waiting import wait_until
 from zdtm.harness.rpc import Client, request, spawn
 
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
 _TRIALS = 8
 _DUMP_STEPS = ("pre-dump", "query-ext-files", "post-dump")
 _RESTORE_STEPS = ("pre-restore", "post-restore", "pre-resume")
-
-
-@pytest.fixture
-def subject(tmp_path: Path) -> Iterator[Subject]:
-    with Subject(tmp_path / "subject") as running:
-        yield running
 
 
 class Victim:
@@ -76,17 +70,6 @@ def _has_ended(client: Client, kind: str, said: dict[str, object]) -> bool:
     return False
 
 
-def _dump(subject: Subject, images: Path) -> None:
-    with contextlib.ExitStack() as stack:
-        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stack.enter_context(spawn(SWRK, its))
-        client = stack.enter_context(Client(ours))
-        answer = client.ask("DUMP", {"pid": subject.pid, "images_dir": str(images), "link_remap": True})
-        assert answer.success, answer
-    subject.process.wait()
-    wait_until(subject.gone, "the dumped tree is gone")
-
-
 @pytest.mark.parametrize("kind", ["swrk", "service"])
 @pytest.mark.parametrize("step", _DUMP_STEPS)
 def test_an_engine_killed_at_a_step_of_a_dump(subject: Subject, tmp_path: Path, kind: str, step: str) -> None:
@@ -102,7 +85,7 @@ def test_an_engine_killed_at_a_step_of_a_dump(subject: Subject, tmp_path: Path, 
 def test_an_engine_killed_at_a_step_of_a_restore(subject: Subject, tmp_path: Path, kind: str, step: str) -> None:
     images = tmp_path / "images"
     images.mkdir()
-    _dump(subject, images)
+    dump_all(subject, images)
     with Victim(kind, tmp_path).client() as (client, process):
         client.on_notify = _kill_at(step, process)
         assert _has_ended(client, "RESTORE", {"images_dir": str(images), "notify_scripts": True})
@@ -134,7 +117,7 @@ def test_a_client_killed_at_any_moment(subject: Subject, tmp_path: Path) -> None
     """What it has asked for is done all the same: either all of the tree is there afterwards, or nothing."""
     images, keep = tmp_path / "images", tmp_path / "keep"
     images.mkdir()
-    _dump(subject, images)
+    dump_all(subject, images)
     shutil.copytree(subject.place, keep)
     random.seed(8)
     with serving(tmp_path) as daemon:
