@@ -12,7 +12,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from bench import page_maps, subjects
+from bench import page_maps, page_server, subjects
 from bench.engine import OURS, Engine, command, timed
 from bench.rows import Row
 from bench.service import running as running_service
@@ -169,6 +169,11 @@ def increments(bench: Bench) -> Iterator[Row]:
     yield Row("frozen time of a dump that builds on it", last, "ms", note)
 
 
+def pages_sent(bench: Bench) -> Iterator[Row]:
+    """Memory that goes to a page server."""
+    yield from page_server.measure(bench.mebibytes // 2, bench.runs)
+
+
 def curves(bench: Bench) -> Iterator[Row]:
     """The time for one task, thread, descriptor or mapping must not grow with their number."""
     for what, subject, numbers in (
@@ -216,6 +221,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "big": big,
     "parallel": parallel,
     "increments": increments,
+    "page-server": pages_sent,
     "curves": curves,
     "crit": crit,
 }

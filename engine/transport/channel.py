@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 from typing import TYPE_CHECKING
@@ -76,7 +77,8 @@ class Channel:
 
     def failed(self, error: OSError) -> CrError:
         """What has become of the connection."""
-        return CrError(f"the connection to {self.peer} has failed: {error.strerror or error}")
+        why = "; its log may say why" if error.errno in (errno.EPIPE, errno.ECONNRESET) else ""
+        return CrError(f"the connection to {self.peer} has failed: {error.strerror or error}{why}")
 
     def _patiently(self, attempt: Callable[[], int], event: int) -> int:
         try:
