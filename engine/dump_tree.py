@@ -17,10 +17,12 @@ from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
 from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
-from engine.kernel.proc_maps import read_smaps, stat_map_file
+from engine.kernel.proc_locks import read_locks
+from engine.kernel.proc_maps import map_file, read_smaps, stat_map_file
 from engine.kernel.proc_stat import read_stat
 from engine.kernel.proc_status import read_status
 from engine.kernel.procfs import read_limits
+from engine.objects import build_ids
 from engine.objects.table import DumpedTables
 from engine.option_values import CPU_CAP_IMAGE
 from engine.plugins import running
@@ -156,9 +158,10 @@ def _rehearse(pid: int) -> None:
     code that reads it is in memory and has been specialised by the interpreter."""
     with contextlib.suppress(OSError):
         read_stat(pid), read_status(pid), read_limits(pid)
+        leased = {lock.ino for lock in read_locks() if lock.kind == "LEASE"}
         for vma in read_smaps(pid):
             if vma.ino:
-                stat_map_file(pid, vma)
+                build_ids.read_ahead(map_file(pid, vma), vma, stat_map_file(pid, vma), leased)
 
 
 def _conclude(ctx: DumpContext, scripts: ActionScripts) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from engine.task import cgroups, lsm, pstree
@@ -41,5 +42,8 @@ def write(ctx: DumpContext, pre_dump_mode: int | None = None) -> None:
 
 def _run_id() -> str:
     """A random UUID. The uuid module would take 2 ms to be imported."""
-    with open("/proc/sys/kernel/random/uuid") as file:
-        return file.read().strip()
+    fd = os.open("/proc/sys/kernel/random/uuid", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 64).decode().strip()
+    finally:
+        os.close(fd)

@@ -171,6 +171,7 @@ class ImageDir:
         images and those that something else writes to are written all the same."""
         if self._held is None:
             self._held = []
+            self._names = set(os.listdir(self.fd))
 
     def settle(self) -> None:
         """Write what has been held back, in order. CrError: not all of it could be written."""

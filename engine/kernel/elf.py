@@ -6,6 +6,7 @@ import os
 import struct
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
+HEADER_SIZE = _HEADER.size
 _PROGRAM_HEADER = struct.Struct("<IIQQQQQQ")
 _NOTE = struct.Struct("<III")
 _MAGIC_64_LITTLE = b"\x7fELF\x02\x01\x01"

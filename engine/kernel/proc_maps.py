@@ -124,7 +124,7 @@ def map_file_path(pid: int, vma: Vma) -> str:
     Raises FileNotFoundError if nothing is mapped from exactly start to end, or no file is. Needs
     CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN.
     """
-    path = _map_file(pid, vma)
+    path = map_file(pid, vma)
     try:
         return os.readlink(path)
     except OSError as error:
@@ -137,12 +137,13 @@ def stat_map_file(pid: int, vma: Vma) -> os.stat_result:
     With links left, a name that seems deleted is a real one if it still leads to the same st_dev and st_ino.
     Raises as map_file_path() does.
     """
-    path = _map_file(pid, vma)
+    path = map_file(pid, vma)
     try:
         return os.stat(path)
     except OSError as error:
         raise_missing(path, error)
 
 
-def _map_file(pid: int, vma: Vma) -> str:
+def map_file(pid: int, vma: Vma) -> str:
+    """The link that leads to the mapped file itself."""
     return f"/proc/{pid}/map_files/{vma.start:x}-{vma.end:x}"

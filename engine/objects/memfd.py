@@ -150,7 +150,7 @@ class _DumpedMemfds:
     def __init__(self, ctx: DumpContext) -> None:
         self._ctx = ctx
         self._ids: dict[tuple[int, int], int] = {}
-        self._shmids = _sysv_ids()
+        self._shmids: set[int] = set()
         self.entries: list[Message] = []
         self.mapped: dict[int, int] = {}
 
@@ -170,6 +170,7 @@ class _DumpedMemfds:
     def _describe(self, fd: int, info: os.stat_result, link: str, inode_id: int) -> Message:
         from engine.images.schema import message
 
+        self._shmids = self._shmids or _sysv_ids()
         shmid = info.st_ino & 0xFFFFFFFF
         while shmid in self._shmids:
             shmid = (shmid + 1 | 1 << 31) & 0xFFFFFFFF

@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError
 from engine.images.text import get_text, set_text
 from engine.kernel.names import mount_id
-from engine.objects import fown
+from engine.objects import build_ids, fown
 from engine.objects.base import FileKind
 from engine.objects.ext_file import take
 from engine.objects.external import inherited, is_external, is_inherited
 from engine.objects.locks import DumpedLocks
-from engine.objects.paths import open_name, problem_of, reopen, stat_name, without_tmpfile
+from engine.objects.paths import open_name, problem_of, stat_name, without_tmpfile
 from engine.objects.remap import DumpedRemaps, Target, Unreachable
 from engine.objects.restored_remap import RestoredRemaps
 from engine.objects.status_flags import O_ASYNC, SETTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Container
-
     from engine.dump_context import DumpContext
     from engine.objects.base import OpenFile
     from engine.restore_context import RestoreContext
@@ -151,33 +149,9 @@ def describe_path(ctx: DumpContext, target: Target, file_id: int, flags: int = 0
     if stat.S_ISREG(target.stat.st_mode) and flags & log_flags != os.O_WRONLY | os.O_APPEND:
         entry.size = target.stat.st_size
         if remaps.file_system(target.mnt_id) not in _ACTS_ON_READ:
-            entry.build_id.extend(_build_id_words(target.fd, ctx.part(DumpedLocks).leased))
+            entry.build_id.extend(build_ids.words(target.fd, target.stat, ctx.part(DumpedLocks).leased))
     remaps.note(file_id, target, place)
     return entry
-
-
-def _build_id_words(fd: int, leased: Container[int] = ()) -> list[int]:
-    """The build id of an executable or library as the image has it, empty for all other files.
-
-    leased  inode numbers of files that tasks have leases on: opening one would break the lease
-
-    All others are opened for the purpose, so that their access time stays.
-    """
-    from engine.kernel.elf import read_build_id
-
-    try:
-        if leased and os.fstat(fd).st_ino in leased:
-            build_id = read_build_id(fd)
-        else:
-            own = reopen(fd, os.O_RDONLY | os.O_NOATIME | os.O_NONBLOCK)
-            try:
-                build_id = read_build_id(own)
-            finally:
-                os.close(own)
-    except OSError:
-        return []
-    padded = build_id + bytes(-len(build_id) % 4)
-    return [int.from_bytes(padded[at : at + 4], "little") for at in range(0, len(padded), 4)]
 
 
 class _MappedFiles:
@@ -244,7 +218,7 @@ def _compare(entry: Message, name: str, ctx: RestoreContext) -> None:
     elif entry.build_id and ctx.opts.file_validation == "buildid":
         fd = open_name(name, os.O_PATH)
         try:
-            now = _build_id_words(fd)
+            now = build_ids.words(fd, info)
         finally:
             os.close(fd)
         if now and now != list(entry.build_id):

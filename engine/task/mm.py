@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
 from engine.kernel.pagemap import guard_regions
-from engine.kernel.proc_maps import read_smaps
+from engine.kernel.proc_maps import map_file, read_smaps
 from engine.kernel.procfs import read_auxv
 from engine.tape import arch as architectures
 from engine.task import aio, uprobes
@@ -78,7 +78,7 @@ def describe_files(ctx: DumpContext, task: Task, mm: Message) -> None:
         file = (vma.dev, vma.ino, vma.name, vma.deleted)
         if file not in known:
             describe = mapped_memfd_id if entry.status & vmas.MEMFD else mapped_file_id
-            known[file] = _with_file(_link_of(task, vma), partial(describe, ctx, task))
+            known[file] = _with_file(map_file(task.proc, vma), partial(describe, ctx, task))
         entry.shmid = known[file]
 
 
@@ -86,7 +86,7 @@ def refuse_files(ctx: DumpContext, task: Task, mm: Message) -> None:
     """Add to the problems what describe_files() would find, without writing anything."""
     from engine.objects.regular import refuse_mapped
 
-    links = [_link_of(task, vma) for vma, entry in _mapped_files(task, mm) if not entry.status & vmas.MEMFD]
+    links = [map_file(task.proc, vma) for vma, entry in _mapped_files(task, mm) if not entry.status & vmas.MEMFD]
     for link in (f"/proc/{task.proc}/exe", *links):
         _with_file(link, partial(refuse_mapped, ctx, task))
 
@@ -94,10 +94,6 @@ def refuse_files(ctx: DumpContext, task: Task, mm: Message) -> None:
 def _mapped_files(task: Task, mm: Message) -> Iterator[tuple[Vma, Message]]:
     """Mappings of files with their entries. The entries have guard regions at their end, which are no mappings."""
     return ((vma, entry) for vma, entry in zip(task.vmas, mm.vmas, strict=False) if vmas.is_of_file(entry))
-
-
-def _link_of(task: Task, vma: Vma) -> str:
-    return f"/proc/{task.proc}/map_files/{vma.start:x}-{vma.end:x}"
 
 
 def _with_file(path: str, describe: Callable[[int, str], _Result]) -> _Result:

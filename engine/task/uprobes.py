@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from engine.kernel.proc_maps import PROT_EXEC
+from engine.kernel.proc_maps import PROT_EXEC, map_file
 from engine.tape import arch as architectures
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _probed_pages(task: Task, ranges: list[tuple[int, int]]) -> set[int]:
     for vma in task.vmas:
         if not vma.prot & PROT_EXEC or vma.shared or not vma.ino:
             continue
-        link = os.open(f"/proc/{task.proc}/map_files/{vma.start:x}-{vma.end:x}", os.O_RDONLY | os.O_CLOEXEC)
+        link = os.open(map_file(task.proc, vma), os.O_RDONLY | os.O_CLOEXEC)
         try:
             for start, end in ranges:
                 for page in range(max(start, vma.start), min(end, vma.end), _PAGE):

@@ -10,7 +10,7 @@ import stat
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from engine.kernel.proc_maps import stat_map_file
+from engine.kernel.proc_maps import map_file, stat_map_file
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -178,7 +178,7 @@ def _is_for_plugin(ctx: DumpContext, task: Task, vma: Vma, entry: Message, where
 def _open_mode(pid: int, vma: Vma) -> int:
     """The access mode of the mapped file, which limits what mprotect(2) may do later: the permission bits of the link
     in map_files are the file's FMODE_READ and FMODE_WRITE (fs/proc/base.c, proc_map_files_instantiate)."""
-    mode = os.lstat(f"/proc/{pid}/map_files/{vma.start:x}-{vma.end:x}").st_mode
+    mode = os.lstat(map_file(pid, vma)).st_mode
     if mode & stat.S_IWUSR:
         return os.O_RDWR if mode & stat.S_IRUSR else os.O_WRONLY
     return os.O_RDONLY
