@@ -89,7 +89,7 @@ class Visit:
     def cave_size() -> int:
         """Bytes of executable memory that a visit needs."""
         arch = architectures.current()
-        return len(arch.INTERPRETER) + int(arch.HOME_TABLE_SIZE)
+        return len(arch.INTERPRETER) + int(arch.home_size())
 
     # Entering and leaving
 
@@ -105,9 +105,8 @@ class Visit:
         self._registers = self._own_registers()
         self._refuse_leaving()
         self._sigmask = thread.sigmask()
-        floating = thread.regset(ptrace.NT_PRFPREG) if arch.HOME_NEEDS_FLOATING else b""
-        code = arch.cave(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE, floating)
-        self.memory.write(self.cave.address, code)
+        self._vectors = arch.Vectors.of(thread)
+        self._write_way_home()
         boot = self.cave.address + arch.BOOT
         self._set_registers(
             arch.calling(self._registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, _NO_FD, 0)
@@ -118,6 +117,21 @@ class Visit:
             self._come_home()
             raise self._cannot("map memory for tapes", -result, "RLIMIT_AS")
         self._connect()
+
+    def _write_way_home(self) -> None:
+        """The cave's code, and what the architecture has to put elsewhere."""
+        cave = self.cave.address
+        pieces = self.arch.way_home(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE, self._vectors, cave)
+        self._displaced = [(cave, self.cave.original)]
+        try:
+            self._displaced += [(address, self.memory.read(address, len(piece))) for address, piece in pieces[1:]]
+        except OSError as error:
+            raise CrError(
+                f"task {self.memory.pid}: thread {self.thread.tid} has live vectors and no room below its stack pointer"
+                f" to keep them: {error.strerror} (let it make a system call)"
+            ) from None
+        for address, piece in pieces:
+            self.memory.write(address, piece)
 
     def _refuse_leaving(self) -> None:
         """A thread that was stopped by a signal while it was visited, by an engine that was killed then, can't go home
@@ -254,7 +268,9 @@ class Visit:
     def _come_home(self) -> None:
         self.thread.set_sigmask(self._sigmask)
         self._set_registers(self.arch.for_home(self._registers))
-        self.memory.write(self.cave.address, self.cave.original)
+        self._vectors.put_back(self.thread)
+        for address, content in self._displaced:
+            self.memory.write(address, content)
         self._stop_signals.send()
 
     def _set_registers(self, registers: dict[str, int]) -> None:

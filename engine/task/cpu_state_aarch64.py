@@ -1,20 +1,17 @@
 """aarch64 registers: ti_aarch64 in a core image. General and FPSIMD registers, the thread pointer, pointer
-authentication keys.
+authentication keys, and the scalable vectors where they hold more than FPSIMD shows.
 
-Images have no place for more. A thread that has live data in SVE or SME registers, another vector length than it would
-be given, memory tags or a guarded control stack is refused. After any system call SVE registers hold nothing beyond
-their FPSIMD part (Documentation/arch/arm64/sve.rst, "System call behaviour"), so threads that wait are never refused
-for them.
+The field for the vectors is ours: the field's images have none, and its engines bring such a thread back without. There
+is no place for more. A thread that has another vector length than it would be given, live data in SME registers, memory
+tags or a guarded control stack is refused.
 """
 
 from __future__ import annotations
 
-import errno
 import struct
 from typing import TYPE_CHECKING, Any
 
-from engine.kernel import ptrace
-from engine.kernel.libc import NR, syscall
+from engine.kernel import ptrace, sve
 from engine.tape.arch import aarch64 as arch
 
 if TYPE_CHECKING:
@@ -28,22 +25,18 @@ Message = Any
 MARCH = 3
 INFO = "ti_aarch64"
 
-_NT_SVE, _NT_PACA_KEYS, _NT_PACG_KEYS, _NT_TAGGED_ADDR_CTRL = 0x405, 0x407, 0x408, 0x409
+_NT_PACA_KEYS, _NT_PACG_KEYS, _NT_TAGGED_ADDR_CTRL = 0x407, 0x408, 0x409
 _NT_PAC_ENABLED_KEYS, _NT_SSVE, _NT_ZA, _NT_GCS = 0x40A, 0x40B, 0x40C, 0x410
 _WORD = struct.Struct("<Q")
 _FPSIMD = struct.Struct("<64QII8x")
 _ADDRESS_KEYS, _GENERIC_KEY = struct.Struct("<8Q"), struct.Struct("<2Q")
 _ADDRESS_KEY_NAMES = tuple(f"ap{key}key_{half}" for key in ("ia", "ib", "da", "db") for half in ("lo", "hi"))
-_SVE_HEADER = struct.Struct("<IIHHHH")
-_SVE_FLAG_REGS = 1
-_SVE_REGISTERS, _SVE_PREDICATES, _FPSIMD_BYTES = 32, 16, 16
-_PR_SVE_GET_VL, _PR_SVE_VL_LENGTH = 51, 0xFFFF
 _PSTATE_MODE = 0x1F
 _GENERAL = 31
 
 
 def load_ahead() -> None:
-    _own_vector_length()
+    arch.vector_length()
 
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
@@ -59,26 +52,18 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     *vectors, info.fpsimd.fpsr, info.fpsimd.fpcr = _FPSIMD.unpack(tracee.regset(ptrace.NT_PRFPREG))
     info.fpsimd.vregs.extend(vectors)
     _dump_keys(tracee, info)
-
-
-def _optional_regset(tracee: Tracee, note: int) -> bytes:
-    """A register set that kernel or CPU may lack, or the thread not use: empty then."""
-    try:
-        return tracee.regset(note)
-    except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENODEV):
-            return b""
-        raise
+    if live := sve.live(tracee):
+        info.sve = live
 
 
 def _dump_keys(tracee: Tracee, info: Message) -> None:
     """Pointer authentication: return addresses on the stack are signed by these keys."""
-    if address := _optional_regset(tracee, _NT_PACA_KEYS):
+    if address := sve.regset(tracee, _NT_PACA_KEYS):
         keys = info.pac_keys.pac_address_keys
         for name, value in zip(_ADDRESS_KEY_NAMES, _ADDRESS_KEYS.unpack(address), strict=True):
             setattr(keys, name, value)
         (keys.pac_enabled_key,) = _WORD.unpack_from(tracee.regset(_NT_PAC_ENABLED_KEYS))
-    if generic := _optional_regset(tracee, _NT_PACG_KEYS):
+    if generic := sve.regset(tracee, _NT_PACG_KEYS):
         keys = info.pac_keys.pac_generic_keys
         keys.apgakey_lo, keys.apgakey_hi = _GENERIC_KEY.unpack(generic)
 
@@ -86,49 +71,17 @@ def _dump_keys(tracee: Tracee, info: Message) -> None:
 def _problems(tracee: Tracee) -> list[tuple[str, str]]:
     """What images have no place for."""
     problems = []
-    sve = _optional_regset(tracee, _NT_SVE)
-    if sve and _has_live_vectors(sve):
-        problems.append(("has live data in SVE registers, which images can't hold", "let it make a system call"))
-    if sve and _vector_length(sve) != _own_vector_length():
+    vectors = sve.regset(tracee)
+    if vectors and sve.vector_length(vectors) != arch.vector_length():
         problems.append(("has a vector length of its own (PR_SVE_SET_VL)", "run the engine with the same one"))
-    if _is_sve(_optional_regset(tracee, _NT_SSVE)) or len(_optional_regset(tracee, _NT_ZA)) > _SVE_HEADER.size:
+    elif sve.is_live(vectors) and sve.vector_length(vectors) > arch.LONGEST_VECTOR:
+        problems.append((f"has live vectors of {sve.vector_length(vectors)} bytes", "let it make a system call"))
+    if sve.holds_vectors(sve.regset(tracee, _NT_SSVE)) or len(sve.regset(tracee, _NT_ZA)) > sve.HEADER.size:
         problems.append(("uses SME registers, which images can't hold", "have it leave streaming mode (SMSTOP)"))
     for note, what in ((_NT_TAGGED_ADDR_CTRL, "tagged addresses"), (_NT_GCS, "a guarded control stack")):
-        if any(_optional_regset(tracee, note)[:8]):
+        if any(sve.regset(tracee, note)[:8]):
             problems.append((f"uses {what}, which images can't hold", "start it without"))
     return problems
-
-
-def _is_sve(content: bytes) -> bool:
-    """Whether a vector regset holds vectors, rather than the FPSIMD registers in their place."""
-    return bool(content) and bool(_SVE_HEADER.unpack_from(content)[4] & _SVE_FLAG_REGS)
-
-
-def _own_vector_length() -> int:
-    """The engine's, in bytes: what a thread is given that never asked for another. 0 on a processor without SVE."""
-    try:
-        return syscall(NR["prctl"], _PR_SVE_GET_VL) & _PR_SVE_VL_LENGTH
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        return 0
-
-
-def _vector_length(content: bytes) -> int:
-    """In bytes."""
-    return int(_SVE_HEADER.unpack_from(content)[2])
-
-
-def _has_live_vectors(content: bytes) -> bool:
-    """Whether NT_ARM_SVE holds anything beyond what FPSIMD shows: struct user_sve_header, Z0-31, P0-15, FFR."""
-    if not _is_sve(content):
-        return False
-    length = _vector_length(content)
-    vectors = content[_SVE_HEADER.size :]
-    if any(any(vectors[n * length + _FPSIMD_BYTES : (n + 1) * length]) for n in range(_SVE_REGISTERS)):
-        return True
-    predicates = vectors[_SVE_REGISTERS * length :]
-    return any(predicates[: (_SVE_PREDICATES + 1) * length // 8])
 
 
 def ip(core: Message) -> int:
@@ -146,11 +99,17 @@ def check(thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> No
     """All registers, and a user mode of 64 bits."""
     info = thread.core.ti_aarch64
     name = f"core-{thread.tid}.img"
-    if len(info.gpregs.regs) != _GENERAL or len(info.fpsimd.vregs) != 2 * _SVE_REGISTERS:
+    if len(info.gpregs.regs) != _GENERAL or len(info.fpsimd.vregs) != 2 * sve.REGISTERS:
         problem = f"{name}: {len(info.gpregs.regs)} general and {len(info.fpsimd.vregs)} vector register words"
         ctx.problems.add(problem, task.pid, "the image is damaged")
     if info.gpregs.pstate & _PSTATE_MODE:
         ctx.problems.add(f"{name}: pstate {info.gpregs.pstate:#x} is not that of 64-bit user mode", task.pid)
+    if info.HasField("sve") and not sve.is_sound(info.sve):
+        problem = f"{name}: {len(info.sve)} bytes that are no vector registers"
+        ctx.problems.add(problem, task.pid, "the image is damaged")
+    elif info.HasField("sve") and sve.vector_length(info.sve) != arch.vector_length():
+        problem = f"{name}: has vectors of {sve.vector_length(info.sve)} bytes, here they have {arch.vector_length()}"
+        ctx.problems.add(problem, task.pid, "restore it where they are as long")
     if info.HasField("pac_keys") and not _has_pointer_authentication():
         problem = f"{name}: its pointers are signed by keys that this CPU or kernel does not have"
         ctx.problems.add(problem, task.pid, "restore it on a CPU with pointer authentication")
@@ -181,3 +140,5 @@ def restore_extended(thread: RestoredThread) -> None:
     if info.pac_keys.HasField("pac_generic_keys"):
         generic = info.pac_keys.pac_generic_keys
         tracee.set_regset(_NT_PACG_KEYS, _GENERIC_KEY.pack(generic.apgakey_lo, generic.apgakey_hi))
+    if info.HasField("sve"):
+        tracee.set_regset(sve.NT_ARM_SVE, info.sve)

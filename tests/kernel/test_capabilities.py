@@ -6,9 +6,11 @@ import re
 import subprocess
 
 from engine.kernel.capabilities import capability_names
+from tests.tools import needs_compiler
 
 
 def test_names_are_the_kernels() -> None:
+    needs_compiler()
     macros = subprocess.run(
         ["cc", "-E", "-dM", "-include", "linux/capability.h", "-x", "c", "/dev/null"],
         capture_output=True, text=True, check=True,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import struct
 import subprocess
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from engine.kernel.elf import read_build_id
 from engine.kernel.elf_symbols import dynamic_symbols
 from engine.kernel.libc import MACHINE
 from engine.kernel.proc_maps import read_smaps
+from tests.tools import needs_compiler
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,7 @@ VDSO = vdso()
 @pytest.fixture(params=["gnu", "sysv", "both"])
 def library(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A shared library with some functions, and a hash table of one sort or the other."""
-    if shutil.which("cc") is None:
-        pytest.skip("cc is missing (install gcc)")
+    needs_compiler()
     source = "".join(f"int function_{number}(void) {{ return {number}; }}\n" for number in range(50))
     (tmp_path / "lib.c").write_text(source + "extern int elsewhere(void); int calls(void) { return elsewhere(); }\n")
     output = tmp_path / "lib.so"
@@ -68,6 +67,7 @@ def test_symbols_of_a_library(library: Path) -> None:
 
 
 def test_symbols_of_the_vdso(tmp_path: Path) -> None:
+    needs_compiler()
     file = tmp_path / "vdso"
     file.write_bytes(VDSO)
     found = dynamic_symbols(VDSO, MACHINE)
@@ -128,6 +128,7 @@ def test_build_id(library: Path) -> None:
 
 
 def test_no_build_id(tmp_path: Path) -> None:
+    needs_compiler()
     (tmp_path / "lib.c").write_text("int nothing;\n")
     output = tmp_path / "lib.so"
     subprocess.run(["cc", "-shared", "-nostdlib", "-Wl,--build-id=none", "-o", output, tmp_path / "lib.c"], check=True)

@@ -73,6 +73,6 @@ def test_boot_falls_through_to_home(arch: Any, assembled: Assembled) -> None:
 def test_cave_is_as_long_as_announced(arch: Any) -> None:
     """Visit looks for that much room before it knows the registers."""
     registers = arch.unpack(bytes(8 * {"x86_64": 27, "aarch64": 34}[arch.NAME]))
-    floating = bytes(528) if arch.HOME_NEEDS_FLOATING else b""
-    code = arch.cave(registers, 0, 0x10000, 4096, floating)
-    assert len(code) == len(arch.INTERPRETER) + arch.HOME_TABLE_SIZE
+    vectors = arch.Vectors() if arch.NAME == "x86_64" else arch.Vectors(bytes(528), b"")
+    [(_, code)] = arch.way_home(registers, 0, 0x10000, 4096, vectors, 0x7000)
+    assert len(code) == len(arch.INTERPRETER) + arch.home_size()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.kernel import sve
 from engine.tape import arch as architectures
 from engine.tape.arch import aarch64, x86_64
 
@@ -111,29 +112,50 @@ def test_no_call_is_none_to_restart(made: Any, error: int) -> None:
 def test_way_home_of_x86_64_carries_flags() -> None:
     """The table has OF and the low byte of the flags, where `add` and `sahf` take them from."""
     registers = dict(x86_64.unpack(bytes(8 * 27)), flags=1 << 11 | 0x8D5, ip=0x1234, bx=0xB0B)
-    table = x86_64.cave(registers, 0xFEDC, 0x10000, 0x2000, b"")[len(x86_64.INTERPRETER) :]
+    [(_, code)] = x86_64.way_home(registers, 0xFEDC, 0x10000, 0x2000, x86_64.Vectors(), 0x7000)
+    table = code[len(x86_64.INTERPRETER) :]
     scratch, length, mask, overflow, flags = struct.unpack_from("<QQQBB", table)
     assert (scratch, length, mask, overflow, flags) == (0x10000, 0x2000, 0xFEDC, 1, 0xD5)
     assert struct.unpack_from("<Q", table, 72) == (0xB0B,)
     assert struct.unpack_from("<Q", table, 160) == (0x1234,)
 
 
-def test_way_home_of_aarch64_is_a_signal_frame() -> None:
-    """As rt_sigreturn(2) reads it: mask, registers and the floating-point record where asm/sigcontext.h has them."""
-    registers = {name: 0x100 + n for n, name in enumerate(aarch64.unpack(bytes(8 * 34)))}
-    vectors = bytes(range(256)) * 2
-    floating = struct.pack("<512sII8x", vectors, 0x11, 0x22)
-    table = aarch64.cave(registers, 0xFEDC, 0x10000, 0x2000, floating)[len(aarch64.INTERPRETER) :]
-    assert struct.unpack_from("<QQ", table) == (0x10000, 0x2000)
-    frame = table[16:]
+@pytest.mark.parametrize("length", [0, 32, 64])
+def test_way_home_of_aarch64_is_a_signal_frame(length: int) -> None:
+    """As rt_sigreturn(2) reads it: mask, registers, the floating-point record and that of vectors, if they are live,
+    where asm/sigcontext.h has them."""
+    registers = {name: 0x10100 + n for n, name in enumerate(aarch64.unpack(bytes(8 * 34)))}
+    fpsimd = bytes(range(256)) * 2
+    scalable = (b"Z" * 32 + b"P" * 2 + b"F" * 2) * length
+    scalable = scalable[: 32 * length + 17 * length // 8]
+    regset = sve.HEADER.pack(32 + len(scalable), 0, length, length, 1, 0) + scalable + bytes(16) if length else b""
+    vectors = aarch64.Vectors(struct.pack("<512sII8x", fpsimd, 0x11, 0x22), regset)
+    [(_, code), *elsewhere] = aarch64.way_home(registers, 0xFEDC, 0x10000, 0x2000, vectors, 0x7000)
+    scratch, mapped, offset, _ = struct.unpack_from("<QQqQ", code, len(aarch64.INTERPRETER))
+    assert (scratch, mapped) == (0x10000, 0x2000)
+    at = 0x7000 + len(aarch64.INTERPRETER) + offset
+    if length:
+        [(below, frame)] = elsewhere
+        assert below == at
+        assert below % 16 == 0
+        assert registers["sp"] - 16 < below + len(frame) <= registers["sp"]
+    else:
+        frame = code[at - 0x7000 :]
     ucontext = 128
     mcontext = ucontext + 176
     assert struct.unpack_from("<Q", frame, ucontext + 40) == (0xFEDC,)
     assert struct.unpack_from("<34Q", frame, mcontext + 8) == tuple(registers.values())
     reserved = mcontext + 288
     assert struct.unpack_from("<IIII", frame, reserved) == (0x46508001, 528, 0x11, 0x22)
-    assert frame[reserved + 16 : reserved + 528] == vectors
-    assert frame[reserved + 528 :] == bytes(16)
+    assert frame[reserved + 16 : reserved + 528] == fpsimd
+    after = frame[reserved + 528 :]
+    if length:
+        magic, size, vector_length, flags = struct.unpack_from("<IIHH", after)
+        assert (magic, size % 16, vector_length, flags) == (0x53564501, 0, length, 0)
+        assert after[16:size].rstrip(b"\0") == scalable.rstrip(b"\0")
+        after = after[size:]
+    assert after == bytes(16)
+    assert len(frame) - reserved <= 4096
 
 
 def test_task_size() -> None:

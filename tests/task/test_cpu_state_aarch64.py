@@ -75,7 +75,7 @@ def sve(length: int, flags: int = 1, live: int | None = None) -> bytes:
 
 def dump(found: dict[int, bytes], monkeypatch: pytest.MonkeyPatch, own_length: int = 32) -> tuple[Message, list[str]]:
     """(the core, problems)."""
-    monkeypatch.setattr(cpu, "syscall", lambda *_: own_length)
+    monkeypatch.setattr(arch, "vector_length", lambda: own_length)
     return collect(FakeTracee(found))
 
 
@@ -178,10 +178,33 @@ def test_vectors_after_a_system_call(monkeypatch: pytest.MonkeyPatch, length: in
 @pytest.mark.parametrize("live", [16, 63, 31 * 32 + 31, 32 * 32, 32 * 32 + 67])
 def test_live_vectors(monkeypatch: pytest.MonkeyPatch, live: int) -> None:
     """Beyond the FPSIMD part of Z0, Z1, Z31; in P0; in FFR, the last."""
-    _, problems = dump(regsets(SVE=sve(32, live=live)), monkeypatch)
-    assert problems == [
-        "task 77: thread 78 has live data in SVE registers, which images can't hold (let it make a system call)"
+    before = sve(32, live=live)
+    core, problems = dump(regsets(SVE=before + bytes(100)), monkeypatch)
+    assert problems == check(core) == []
+    tracee = FakeTracee(regsets(SVE=bytes(len(before))))
+    cpu.restore_extended(restored(core, tracee))
+    assert tracee.regsets[NT_SVE] == before
+
+
+def test_live_vectors_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, _ = dump(regsets(SVE=sve(32, live=16)), monkeypatch)
+    monkeypatch.setattr(arch, "vector_length", lambda: 16)
+    assert check(core) == [
+        "task 77: core-78.img: has vectors of 32 bytes, here they have 16 (restore it where they are as long)"
     ]
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", sve(32)[:-1], sve(32, flags=0), sve(512), sve(32)[:40]])
+def test_damaged_vectors(monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
+    core, _ = dump(regsets(SVE=sve(32, live=16)), monkeypatch)
+    core.ti_aarch64.sve = damage
+    (problem,) = check(core)
+    assert "no vector registers (the image is damaged)" in problem
+
+
+def test_live_vectors_that_are_too_long_for_the_way_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, problems = dump(regsets(SVE=sve(128, live=16)), monkeypatch, own_length=128)
+    assert problems == ["task 77: thread 78 has live vectors of 128 bytes (let it make a system call)"]
 
 
 def test_vector_length_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

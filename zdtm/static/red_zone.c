@@ -9,25 +9,12 @@
  */
 #include "zdtmtst.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
+
+#include "spinning.h"
 
 /* The ABI of x86_64 leaves 128 bytes below the stack pointer to the running function. */
 #define RED_ZONE 128
-
-static volatile int spinning, stop;
-
-/* The leader spins below, so this thread waits for the signal in its place. */
-static void *wait_for_signal(void *unused)
-{
-	(void)unused;
-	while (!spinning)
-		;
-	test_ready();
-	stop = 1;
-	return NULL;
-}
 
 /*
  * Fills the red zone with words derived from the seed, then compares them until `stop` is set. No call and no push in
@@ -76,13 +63,9 @@ static long spin_in_red_zone(uint64_t seed)
 
 int main(int argc, char **argv)
 {
-	pthread_t thread;
-	long changed;
-
 	test_init(argc, argv);
-	test_block_term();
-	thread = test_thread(wait_for_signal, NULL);
-	changed = spin_in_red_zone(0x0123456789abcdef);
+	pthread_t thread = spinning_begin();
+	long changed = spin_in_red_zone(0x0123456789abcdef);
 	check(changed != -1, "the stack pointer has moved");
 	check(changed == 0, "word %ld below the stack pointer has changed", changed);
 	pthread_join(thread, NULL);

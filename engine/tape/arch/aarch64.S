@@ -65,7 +65,8 @@ home:
         ldp     x0, x1, [x19]
         mov     x8, #215                // munmap(scratch, length)
         svc     #0
-        add     x9, x19, #16
+        ldr     x9, [x19, #16]          // the frame, counted from the table
+        add     x9, x19, x9
         mov     sp, x9
         mov     x8, #139                // rt_sigreturn: mask and registers at once
         svc     #0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from functools import cache
+from typing import NamedTuple
 
-from engine.kernel import pagemap_scan
+from engine.kernel import pagemap_scan, ptrace, sve
 
 NAME = "aarch64"
 ELF_MACHINE = 183
-HOME_NEEDS_FLOATING = True
 HIDES_RESTARTS = True
 SYSCALL_INSTRUCTION = bytes.fromhex("010000d4")  # svc #0
 
@@ -21,20 +22,25 @@ INTERPRETER = bytes.fromhex(
     "631e00f9f8ffff17f6fe0737b402f837b30200f9c81980d2e003142ae10315aa"
     "020180d2030088d2040080d2050080d2010000d4e80780d2e003142ae10315aa"
     "020180d2010000d41f2000f161000054b30240f9dbffff17b30640f9d9ffff17"
-    "000020d4d7ffff17010000d433010010600640a9e81a80d2010000d469420091"
-    "3f010091681180d2010000d41f2003d5"
+    "000020d4d7ffff17010000d433010010600640a9e81a80d2010000d4690a40f9"
+    "6902098b3f010091681180d2010000d4"
 )
 BOOT = 0xA8
 
 # struct rt_sigframe (arch/arm64/kernel/signal.c): siginfo, ucontext up to the sigcontext, its general registers, then
-# the records of __reserved: one for the floating-point registers, one of zeros that ends the list.
+# the records of __reserved: one for the floating-point registers, one for scalable vectors where they are live (struct
+# sve_context), one of zeros that ends the list. All in all they may take 4096 bytes: longer vectors, which no processor
+# has as yet, would need another record that leads to them.
 _FRAME_BEFORE_REGISTERS = struct.Struct("128x8x8x24xQ120x8x8x")
 _FPSIMD = struct.Struct("<IIII512s")
 _FPSIMD_MAGIC, _FPSIMD_SIZE = 0x46508001, 528
 _USER_FPSIMD = struct.Struct("<512sII8x")
 _ALIGN_RESERVED = 8
 _END = bytes(16)
-HOME_TABLE_SIZE = 16 + _FRAME_BEFORE_REGISTERS.size + _FORMAT.size + _ALIGN_RESERVED + _FPSIMD_SIZE + len(_END)
+_TABLE = struct.Struct("<QQQ8x")
+_SVE_RECORD = struct.Struct("<IIHH4x")
+_SVE_MAGIC = 0x53564501
+LONGEST_VECTOR = 64
 
 _NR_FUTEX, _NR_NANOSLEEP, _NR_CLOCK_NANOSLEEP, _NR_RESTART_SYSCALL = 98, 101, 115, 128
 _RESTARTED_BY_BLOCK = (_NR_FUTEX, _NR_NANOSLEEP, _NR_CLOCK_NANOSLEEP)
@@ -135,12 +141,59 @@ def syscall_result(registers: Registers) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def cave(registers: Registers, sigmask: int, scratch: int, length: int, floating: bytes) -> bytes:
-    """Interpreter and way home in one piece: what stands in the vDSO's slack while a task is visited.
+class Vectors(NamedTuple):
+    """What system calls may take from a thread, and rt_sigreturn(2) has to give it back.
 
-    floating: struct user_fpsimd_state (NT_PRFPREG), without which rt_sigreturn(2) takes no frame here.
+    fpsimd  struct user_fpsimd_state (NT_PRFPREG)
+    sve     NT_ARM_SVE where it holds more, else nothing
     """
-    vectors, fpsr, fpcr = _USER_FPSIMD.unpack(floating)
+
+    fpsimd: bytes
+    sve: bytes
+
+    @classmethod
+    def of(cls, thread: ptrace.Tracee) -> Vectors:
+        return cls(thread.regset(ptrace.NT_PRFPREG), sve.live(thread))
+
+    def put_back(self, thread: ptrace.Tracee) -> None:
+        """Into a stopped thread that has made system calls meanwhile."""
+        if self.sve:
+            thread.set_regset(sve.NT_ARM_SVE, self.sve)
+
+
+@cache
+def vector_length() -> int:
+    """Bytes of a scalable vector; 0 where there are none."""
+    return sve.own_vector_length()
+
+
+def home_size() -> int:
+    """Bytes that the way home needs behind the interpreter."""
+    return _TABLE.size + _FRAME_BEFORE_REGISTERS.size + _FORMAT.size + _ALIGN_RESERVED + _FPSIMD_SIZE + len(_END)
+
+
+def way_home(
+    registers: Registers, sigmask: int, scratch: int, length: int, vectors: Vectors, cave: int
+) -> list[tuple[int, bytes]]:
+    """Interpreter and way home as (address, bytes): what stands in the cave while a task is visited, at address `cave`.
+
+    rt_sigreturn(2) takes no frame without floating-point registers here. With live vectors it is longer than the room
+    that a vDSO has to spare: such a frame goes to where a signal's would, below the thread's own stack pointer. No code
+    counts on what is there (AAPCS64, 6.4.5.1). Some of it may be found in the images.
+    """
+    fpsimd, fpsr, fpcr = _USER_FPSIMD.unpack(vectors.fpsimd)
     frame = _FRAME_BEFORE_REGISTERS.pack(sigmask) + pack(for_home(registers)) + bytes(_ALIGN_RESERVED)
-    frame += _FPSIMD.pack(_FPSIMD_MAGIC, _FPSIMD_SIZE, fpsr, fpcr, vectors) + _END
-    return INTERPRETER + struct.pack("<QQ", scratch, length) + frame
+    frame += _FPSIMD.pack(_FPSIMD_MAGIC, _FPSIMD_SIZE, fpsr, fpcr, fpsimd)
+    table = cave + len(INTERPRETER)
+    if not vectors.sve:
+        return [(cave, INTERPRETER + _TABLE.pack(scratch, length, _TABLE.size) + frame + _END)]
+    frame += _sve_record(vectors.sve) + _END
+    below = (registers["sp"] - len(frame)) & ~15
+    return [(cave, INTERPRETER + _TABLE.pack(scratch, length, below - table & _MAX)), (below, frame)]
+
+
+def _sve_record(content: bytes) -> bytes:
+    """struct sve_context for vectors as NT_ARM_SVE has them."""
+    length = sve.vector_length(content)
+    size = -(-(_SVE_RECORD.size + sve.size(length)) // 16) * 16
+    return (_SVE_RECORD.pack(_SVE_MAGIC, size, length, 0) + sve.vectors(content)).ljust(size, b"\0")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from engine.kernel.ptrace import Tracee
+
 NAME = "x86_64"
 ELF_MACHINE = 62
-HOME_NEEDS_FLOATING = False
 HIDES_RESTARTS = False
 
 _ORDER = (
@@ -28,7 +31,6 @@ INTERPRETER = bytes.fromhex(
 )
 BOOT = 0xB0
 _HOME_TABLE = struct.Struct("QQQBB6x15Q8xQ")
-HOME_TABLE_SIZE = _HOME_TABLE.size
 
 _ERESTARTSYS, _ERESTARTNOINTR, _ERESTARTNOHAND, _ERESTART_RESTARTBLOCK = 512, 513, 514, 516
 _EINTR = 4
@@ -137,11 +139,26 @@ def syscall_result(registers: Registers) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
-def cave(registers: Registers, sigmask: int, scratch: int, length: int, floating: bytes) -> bytes:
-    """Interpreter and way home in one piece: what stands in the vDSO's slack while a task is visited.
+class Vectors:
+    """What system calls may take from a thread: nothing here, they and the way home leave its vectors alone."""
 
-    floating: not needed here, the way home leaves the floating-point registers alone.
-    """
+    @classmethod
+    def of(cls, _: Tracee) -> Vectors:
+        return cls()
+
+    def put_back(self, _: Tracee) -> None:
+        return
+
+
+def home_size() -> int:
+    """Bytes that the way home needs behind the interpreter."""
+    return _HOME_TABLE.size
+
+
+def way_home(
+    registers: Registers, sigmask: int, scratch: int, length: int, _: Vectors, cave: int
+) -> list[tuple[int, bytes]]:
+    """Interpreter and way home as (address, bytes): what stands in the cave, at that address, during a visit."""
     home = for_home(registers)
     flags = home["flags"]
     saved = ("r15", "r14", "r13", "r12", "bp", "bx", "r11", "r10", "r9", "r8", "ax", "cx", "dx", "si", "di")
@@ -154,4 +171,4 @@ def cave(registers: Registers, sigmask: int, scratch: int, length: int, floating
         *(home[name] for name in saved),
         home["ip"],
     )
-    return INTERPRETER + table
+    return [(cave, INTERPRETER + table)]
