@@ -164,7 +164,7 @@ def test_one_descriptor_short(start: Start) -> None:
 
 def test_filtered_task(start: Start) -> None:
     """A filter that kills for anything but write, read, exit: the visit is not judged by it, the task still is."""
-    allowed = tuple(NR[name] for name in "read write exit_group rt_sigreturn futex restart_syscall brk".split())
+    allowed = tuple(NR[name] for name in "read write exit_group rt_sigreturn futex restart_syscall brk mmap".split())
     subject = start(
         "import struct\n"
         f"allowed = {allowed}\n"
