@@ -72,6 +72,8 @@ def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
                 with entrance.visit(thread) as visit:
                     _ask(visit, core.ask_thread, thread)
             runs = _to_store(ctx, task, mms[task.pid])
+            if ctx.opts.lazy_pages:
+                runs = _leave_lazy(ctx, task, runs)
             task.visit = visits.enter_context(entrance.visit(task.leader))
             tape = Tape()
             answers = [mm.ask_task(tape, task, mms[task.pid]), *core.ask_thread(tape, task.leader)]
@@ -116,12 +118,23 @@ def _to_store(ctx: DumpContext, task: Task, layout: Message) -> list[pages.Run]:
     return increment.refer_to_parent(runs, increment.common(unchanged, ctx.parent.stored(task)))
 
 
+def _leave_lazy(ctx: DumpContext, task: Task, runs: list[pages.Run]) -> list[pages.Run]:
+    """--lazy-pages: what can be fetched later stays in the task."""
+    from engine.lazy import frozen
+
+    left = frozen.leave_lazy(runs)
+    ctx.part(frozen.FrozenPages).keep(task, left)
+    return left
+
+
 def _count(ctx: DumpContext, runs: list[pages.Run]) -> None:
     for run in runs:
         nr_pages = (run.end - run.start) // pages.PAGE
         ctx.stats.pages_scanned += nr_pages
         if run.flags & pages.PE_PRESENT:
             ctx.stats.pages_written += nr_pages
+        elif run.flags == pages.PE_LAZY:
+            ctx.stats.pages_lazy += nr_pages
         else:
             ctx.stats.pages_skipped_parent += nr_pages
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from engine import cpuinfo, dump_memory, inventory, log
@@ -33,6 +34,7 @@ from engine.task.tree import DEAD
 from engine.transport.sink import sinks_of
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
     from engine.options import Options
@@ -76,6 +78,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         ImageDir(opts.images_dir_fd) as images,
         sinks_of(opts, images) as sinks,
         _incremental(images, opts, sinks) as (parent, way),
+        _lazy(opts) as server,
         ExitStack() as undo,
     ):
         if not scripts.run("pre-dump"):
@@ -95,10 +98,13 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                 status = _conclude(ctx, scripts)
                 if status:
                     plugins.failure = CrError("the post-dump script failed")
+                confirm = _serve(ctx, scripts, server) if server and not status else None
                 if not status and not opts.leave_running:
                     undo.pop_all()
                     commit()
                     _end(tree, opts)
+                if confirm:
+                    confirm()
         images.settle()
         if opts.auto_dedup and not status:
             _dedup(images)
@@ -120,6 +126,26 @@ def _incremental(
 
     with watch.parent_of(images, opts, sinks) as parent, watch.best(parent) as way:
         yield parent, way
+
+
+@contextlib.contextmanager
+def _lazy(opts: Options) -> Iterator[socket.socket | None]:
+    """Where a dump that leaves pages in the tree is going to serve them."""
+    if not opts.lazy_pages:
+        yield None
+        return
+    from engine.lazy import frozen
+
+    with frozen.listening(opts) as server:
+        yield server
+
+
+def _serve(ctx: DumpContext, scripts: ActionScripts, server: socket.socket) -> Callable[[], None]:
+    """Let a restore elsewhere fetch what has been left in the tree. Returns what tells it of the tree's end."""
+    from engine.lazy import frozen
+
+    ctx.images.settle()
+    return partial(frozen.confirm, frozen.serve(ctx.opts, scripts, server, ctx.part(frozen.FrozenPages)))
 
 
 def _dedup(images: ImageDir) -> None:

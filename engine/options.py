@@ -283,7 +283,7 @@ class Options:
     lazy_pages: bool = flag(
         "dump restore page-server", "move memory only when it is touched", negatable=False, rpc="lazy_pages"
     )
-    page_server: bool = flag("dump pre-dump", "send pages to a page server", rpc="ps")
+    page_server: bool = flag("dump pre-dump lazy-pages", "send pages to, or get them from, a page server", rpc="ps")
     address: str | None = one(
         "ADDRESS", _NETWORK, "address of the page server, or socket path of the service", rpc="ps"
     )

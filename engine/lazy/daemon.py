@@ -20,6 +20,10 @@ from engine.lazy import guard
 from engine.lazy.images import LazyImages
 from engine.lazy.link import NAME, Restore
 from engine.lazy.memory import LazyMemory
+from engine.lazy.remote import AHEAD, RemotePages
+from engine.transport import endpoint
+from engine.transport.channel import PATIENCE_SECONDS
+from engine.transport.protocol import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,11 +56,16 @@ class LazyPages:
         with ImageDir(opts.images_dir_fd, bounded=True) as images:
             self._pids = {entry.pid for entry in images.read("PSTREE")}
             self._images = {pid: LazyImages(images, pid) for pid in self._pids if images.exists("MM", pid)}
+        self._farewell = Command.FORCE_CLOSE if opts.ps_socket >= 0 else Command.CLOSE
+        self._remote = _connect(opts, self._images)
         self._pidfds: list[int] = []
         self._faults = 0
         self._memories: dict[int, LazyMemory] = {}
         self._guard: guard.Guard | None = None
         self._poll = select.poll()
+        if self._remote:
+            self._poll.register(self._remote.channel, select.POLLIN)
+        self._advances = False
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             daemon.listen(self._listener, NAME, 0o600)
@@ -67,7 +76,7 @@ class LazyPages:
         """Until all has come. Whatever ends it before ends the tasks."""
         try:
             restore = self._await_restore()
-            while not (restore.finished and not self._memories):
+            while not (restore.finished and self._has_all() and self._is_released()):
                 self._step(restore)
         except BaseException as error:
             if self._guard:
@@ -109,22 +118,48 @@ class LazyPages:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(NAME)
 
+    def _has_all(self) -> bool:
+        """Whether nothing is left to be brought. Tasks whose source may yet fail to end are not let out of sight."""
+        for memory in list(self._memories.values()):
+            if memory.gone or not memory.pending and not self._remote:
+                self._dismiss(memory)
+        return not any(memory.pending for memory in self._memories.values())
+
+    def _is_released(self) -> bool:
+        """Whether the source knows that nothing more is needed, and has said so."""
+        if not self._remote:
+            return True
+        self._remote.take_leave(self._farewell)
+        return self._remote.is_over
+
     def _step(self, restore: Restore) -> None:
         """Look at what has happened, answer faults, fill a little."""
-        goes_ahead = restore.finished and bool(self._memories)
-        for fd, _ in self._poll.poll(0 if goes_ahead else None):
+        ready = [fd for fd, _ in self._poll.poll(self._wait_ms())]
+        if not ready and not self._advances and self._remote and self._remote.waits:
+            raise CrError(f"{self._remote.channel.peer} does not answer, {PATIENCE_SECONDS:g} seconds were waited")
+        for fd in ready:
             if fd in self._memories:
                 self._memories[fd].listen()
             elif self._guard and fd == self._guard.pidfd:
                 self._renew_guard()
             elif fd == restore.sock.fileno():
                 self._hear(restore)
+            elif self._remote:
+                self._receive(self._remote)
+        while self._remote and self._remote.channel.has_more:
+            self._receive(self._remote)
+        self._advances = False
         for memory in list(self._memories.values()):
             self._answer(memory)
             if restore.finished and not memory.faults and not memory.gone:
-                self._go_ahead(memory)
-            if memory.gone or not memory.pending:
-                self._dismiss(memory)
+                self._advances |= self._go_ahead(memory)
+            self._advances |= bool(memory.faults)
+
+    def _wait_ms(self) -> float | None:
+        """How long nothing may happen."""
+        if self._advances:
+            return 0
+        return PATIENCE_SECONDS * 1000 if self._remote and self._remote.waits else None
 
     def _hear(self, restore: Restore) -> None:
         for pid, fd in restore.read():
@@ -177,35 +212,66 @@ class LazyPages:
             distance = piece.origin - piece.start
             start = max(piece.start, page & -_WINDOW)
             memory.cursor = min(piece.end, (page & -_WINDOW) + _WINDOW)
-            if self._bring(memory, start + distance, memory.cursor + distance, page + distance):
-                memory.wake(page)
-            else:
+            if not self._bring(memory, start + distance, memory.cursor + distance, page + distance):
                 memory.settle(page)
 
     def _bring(self, memory: LazyMemory, start: int, end: int, page: int = -1) -> bool:
-        """A part of the images, wherever in memory it belongs. Returns whether it has a certain page."""
-        has_page = False
+        """A part of the images, wherever in memory it belongs. Returns whether a certain page is not there yet, but
+        comes from elsewhere."""
+        comes = False
+        position = start
         for part in self._images[memory.pid].parts(start, end):
-            assert part.source is not None
-            has_page |= part.start <= page < part.end
-            memory.fill(part.start, part.end, part.source)
-        memory.pending.drop_origin(start, end)
-        return has_page
+            memory.pending.drop_origin(position, part.start)
+            position = part.end
+            if part.source is not None:
+                memory.fill(part.start, part.end, part.source)
+            else:
+                comes |= part.start <= page < part.end
+                assert self._remote
+                self._remote.ask(memory.pid, part.start, part.end)
+        memory.pending.drop_origin(position, end)
+        return comes
 
-    def _go_ahead(self, memory: LazyMemory) -> None:
-        """Bring the next that is pending."""
-        piece = memory.pending.next(memory.cursor) or memory.pending.next(0)
-        if piece is None:
-            return
-        skipped = max(memory.cursor - piece.start, 0) if memory.cursor < piece.end else 0
-        start, end = piece.origin + skipped, piece.origin + piece.end - piece.start
-        page = self._images[memory.pid].next(start)
-        if page is None or page >= end:
-            page = end
-        memory.pending.drop_origin(start, page)
-        end = min(end, page + _AHEAD)
-        self._bring(memory, page, end)
-        memory.cursor = end - piece.origin + piece.start
+    def _receive(self, remote: RemotePages) -> None:
+        """An answer, for all who wait for it. Without a question it can only be the end of the connection."""
+        if not remote.waits:
+            raise CrError(f"{remote.channel.peer} has ended the connection before all was said")
+        reply = remote.receive()
+        for memory in list(self._memories.values()):
+            if reply and memory.pid == reply.pid:
+                memory.fill(reply.start, reply.end, reply.source)
+
+    def _go_ahead(self, memory: LazyMemory) -> bool:
+        """Bring the next that is pending. Returns whether there was anything to do."""
+        if self._remote and self._remote.is_busy:
+            return False
+        for address in (memory.cursor, 0):
+            while piece := memory.pending.next(address):
+                skipped = max(address - piece.start, 0)
+                start, end = piece.origin + skipped, piece.origin + piece.end - piece.start
+                page = self._images[memory.pid].next(start)
+                if page is None or page >= end:
+                    page = end
+                memory.pending.drop_origin(start, page)
+                end = min(end, page + (AHEAD if self._remote else _AHEAD))
+                memory.cursor = address = piece.start + end - piece.origin
+                parts = self._remote.unasked(memory.pid, page, end) if self._remote else [(page, end)]
+                for part in parts:
+                    self._bring(memory, *part)
+                if parts and page < end:
+                    return True
+        return False
+
+
+def _connect(opts: Options, images: dict[int, LazyImages]) -> RemotePages | None:
+    """Whoever has the pages that the images lack. Raises CrError."""
+    if opts.page_server or opts.ps_socket >= 0:
+        return RemotePages(endpoint.connect(opts))
+    elsewhere = [str(pid) for pid, image in images.items() if image.needs_server()]
+    if elsewhere:
+        tasks = f"{'task' if len(elsewhere) == 1 else 'tasks'} {', '.join(elsewhere)}"
+        raise CrError(f"the images lack pages of {tasks}, which are where it was dumped (--page-server says where)")
+    return None
 
 
 def _widen_limit() -> None:

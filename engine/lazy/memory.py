@@ -63,8 +63,10 @@ class LazyMemory:
             self._adopt(LazyMemory(self.pid, first, self.pending.copy(), self._adopt))
         elif message.kind == userfaultfd.REMAP:
             self.pending.move(first, second, third)
+            self._wake(first, third)
         else:
             self.pending.drop(first, second)
+            self._wake(first, second - first)
 
     def fill(self, start: int, end: int, source: int) -> None:
         """Bring pages to wherever they are waited for.
@@ -108,13 +110,14 @@ class LazyMemory:
             return False
         if error.errno not in (errno.EEXIST, errno.ENOENT):
             raise error
-        self.wake(page)
+        self._wake(page, PAGE)
         return True
 
-    def wake(self, page: int) -> None:
-        """Have who waits for a page look again."""
+    def _wake(self, start: int, size: int) -> None:
+        """Have who waits for pages look again: they are there, or something else has come to be there. Else it is a new
+        fault."""
         with contextlib.suppress(OSError):
-            userfaultfd.wake(self.fd, page, PAGE)
+            userfaultfd.wake(self.fd, start, size)
 
     def _await_change(self) -> None:
         """The address space is just changing; the event comes when it has. Who changes it may die before."""

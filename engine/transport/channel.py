@@ -39,6 +39,15 @@ class Channel:
         sent has to be encrypted, which a task can't."""
         return self._socket.fileno()
 
+    def fileno(self) -> int:
+        """For poll(2)."""
+        return self._socket.fileno()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to be received of which poll(2) says nothing: it is decrypted already."""
+        return False
+
     def send(self, content: bytes | memoryview) -> None:
         """All of it."""
         with memoryview(content) as view:

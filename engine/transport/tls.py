@@ -56,9 +56,15 @@ def channel(opts: Options, sock: socket.socket, peer: str, patience: float, is_s
 class TlsChannel(Channel):
     """A connection that only the engine can write to."""
 
+    _socket: ssl.SSLSocket
+
     @property
     def for_tasks(self) -> int:
         return -1
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self._socket.pending())
 
     def send_file(self, fd: int, offset: int, size: int) -> None:
         while size:

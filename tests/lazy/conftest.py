@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -27,8 +28,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Lazy:
     """A directory with a program, its images, and the daemon that brings its pages.
 
-    pid     of the program
+    pid     of the program, there and here
     daemon  the lazy-pages process, once it has been started
+    source  the dump that keeps the tree, if it is such a one
     """
 
     def __init__(self, place: Path) -> None:
@@ -37,7 +39,11 @@ class Lazy:
         self.images.mkdir()
         self.pid = 0
         self.daemon: subprocess.Popen[bytes]
+        self.daemon_pid = 0
+        self.source: subprocess.Popen[bytes]
+        self.port = 0
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._enter: list[str] = []
         syscall(NR["prctl"], _PR_SET_CHILD_SUBREAPER, 1)
 
     def start(self, act: str, mebibytes: int = 16) -> None:
@@ -61,22 +67,49 @@ class Lazy:
         return [*ENGINE, verb, "-D", str(self.images), "-v4", "-o", f"{verb}.log", *options]
 
     def run(self, verb: str, *options: str) -> int:
-        return subprocess.run(self.words(verb, *options), check=False, timeout=60).returncode
+        return subprocess.run([*self._enter, *self.words(verb, *options)], check=False, timeout=60).returncode
+
+    def go_elsewhere(self) -> None:
+        """From now on everything is done in another pid namespace, where the program's pid is free although the program
+        is still there. It ends with its init."""
+        words = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child", "sleep", "1000"]
+        outside = subprocess.Popen(words)
+        self._processes.append(outside)
+        wait_until(lambda: descendants(outside.pid)[1:], "the other namespace has an init")
+        self._enter = ["nsenter", "-t", str(descendants(outside.pid)[1]), "-p", "-m"]
+
+    def kill(self, pid: int, number: int) -> None:
+        """pid: in the namespace that is used now."""
+        subprocess.run([*self._enter, "kill", f"-{number}", str(pid)], check=True)
 
     def dump(self) -> None:
         """The program is gone afterwards."""
         assert self.run("dump", "-t", str(self.pid)) == 0, self.log("dump")
         self._processes[0].wait()
 
+    def dump_lazily(self, *options: str) -> None:
+        """Start a dump that keeps the tree, and wait until its pages are to be had at self.port."""
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        read_end, write_end = os.pipe()
+        where = ["--address", "127.0.0.1", "--port", str(self.port), "--status-fd", str(write_end)]
+        words = self.words("dump", "-t", str(self.pid), "--lazy-pages", *where, *options)
+        self.source = subprocess.Popen(words, pass_fds=[write_end])
+        self._processes.append(self.source)
+        os.close(write_end)
+        assert os.read(read_end, 1) == b"\0", self.log("dump")
+        os.close(read_end)
+
     def serve(self, *options: str) -> None:
         """Start the daemon and wait until a restore can come."""
-        self.daemon = subprocess.Popen(self.words("lazy-pages", *options))
+        self.daemon = subprocess.Popen([*self._enter, *self.words("lazy-pages", "--pidfile", "pidfile", *options)])
         self._processes.append(self.daemon)
         self.await_socket()
+        self.daemon_pid = int((self.images / "pidfile").read_text())
 
     def await_socket(self) -> None:
-        socket = self.images / "lazy-pages.socket"
-        wait_until(socket.exists, "the daemon listens", lambda: self.log("lazy-pages"))
+        name = self.images / "lazy-pages.socket"
+        wait_until(name.exists, "the daemon listens", lambda: self.log("lazy-pages"))
 
     def restore(self, *options: str) -> None:
         assert self.run("restore", "-d", "--lazy-pages", *options) == 0, self.log("restore")
@@ -84,17 +117,18 @@ class Lazy:
     def restore_held(self) -> None:
         """Restore, and have the daemon stopped before the first task runs. Hardly any page has come then."""
         script = self.place / "hold.sh"
-        stop = f'[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ] || kill -STOP {self.daemon.pid}'
+        stop = f'[ "$CRTOOLS_SCRIPT_ACTION" != post-restore ] || kill -STOP {self.daemon_pid}'
         script.write_text(f"#!/bin/sh\n{stop}\n")
         script.chmod(0o755)
         self.restore("--action-script", str(script))
 
     def act(self) -> None:
-        os.kill(self.pid, signal.SIGUSR1)
+        self.kill(self.pid, signal.SIGUSR1)
 
     def go_on(self) -> None:
-        """Let a daemon that is stopped work."""
-        os.kill(self.daemon.pid, signal.SIGCONT)
+        """Let a daemon that is stopped work. nsenter(1) stops with what it runs."""
+        self.daemon.send_signal(signal.SIGCONT)
+        self.kill(self.daemon_pid, signal.SIGCONT)
 
     def check_result(self) -> None:
         result = self.place / "result"
@@ -104,6 +138,10 @@ class Lazy:
     def check_served(self) -> None:
         """The daemon has brought all pages and ended, with its guard."""
         assert self.daemon.wait(30) == 0, self.log("lazy-pages")
+
+    def has_ended(self) -> bool:
+        """Whether the program that was started has been killed."""
+        return self._processes[0].wait(30) == -signal.SIGKILL
 
     def is_gone(self) -> bool:
         with contextlib.suppress(ChildProcessError):
