@@ -10,7 +10,6 @@ import os
 import sys
 
 from engine import CRIU_VERSION, __version__, log, places
-from engine.errors import CrError
 from engine.report import report
 
 TYPE_CHECKING = False
@@ -83,9 +82,7 @@ def _print_usage(program: str, fd: int, status: int) -> int:
 
 
 def _verb(opts: Options) -> Callable[[Options], int]:
-    """The function that does the command. Raises CrError when this engine does not have it, or an option of it."""
-    if opts.command not in _VERBS:
-        raise CrError(f"{opts.command} is not supported by this engine")
+    """The function that does the command. Raises Refused when it is to do what this engine does not have."""
     if opts.command not in _SERVERS:
         from engine.unserved import refuse_unserved
 
