@@ -204,6 +204,11 @@ def _check_pairs(opts: Options, problems: Problems) -> None:
             problems.add("--exec-cmd and --restore-detached exclude each other")
     if "ps_socket" in opts.given and opts.ps_socket <= 2 and opts.restore_detached:
         problems.add("--ps-socket must be above 2 with --daemon, which replaces descriptors 0 to 2")
+    for attribute in ("auto_dedup", "lazy_pages", "page_server", "stream"):
+        if opts.remote and getattr(opts, attribute):
+            problems.add(f"--remote and --{attribute.replace('_', '-')} exclude each other")
+    if opts.unconfirmed and not opts.remote:
+        problems.add("--unconfirmed needs --remote")
     for namespace, _, _ in opts.join_ns:
         if namespace in opts.empty_ns:
             problems.add(f"--join-ns and --empty-ns both name the {namespace} namespace")

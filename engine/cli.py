@@ -25,6 +25,8 @@ _VERBS = {
     "dedup": "engine.dedup",
     "dump": "engine.dump",
     "gc": "engine.gc",
+    "image-cache": "engine.transport.image_cache",
+    "image-proxy": "engine.transport.image_proxy",
     "lazy-pages": "engine.lazy.daemon",
     "page-server": "engine.transport.page_server",
     "pre-dump": "engine.pre_dump",

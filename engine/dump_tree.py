@@ -17,7 +17,6 @@ from engine import cpuinfo, dump_memory, inventory, log
 from engine.action_scripts import ActionScripts
 from engine.dump_context import DumpContext
 from engine.errors import CrError, text_of
-from engine.images.directory import ImageDir
 from engine.kernel.proc_locks import read_locks
 from engine.kernel.proc_maps import map_file, read_smaps, stat_map_file
 from engine.kernel.proc_stat import read_stat
@@ -26,6 +25,7 @@ from engine.kernel.procfs import read_limits
 from engine.objects import build_ids
 from engine.objects.table import DumpedTables
 from engine.option_values import CPU_CAP_IMAGE
+from engine.places import images_of
 from engine.plugins import running
 from engine.stats import DumpStats
 from engine.task import cgroups, core, fs, mm, pstree
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
+    from engine.images.directory import ImageDir
     from engine.options import Options
     from engine.task.tree import Task
     from engine.task.watch import Parent, Watch
@@ -75,7 +76,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
     stats = DumpStats()
     with (
         running(opts, "dump") as plugins,
-        ImageDir(opts.images_dir_fd) as images,
+        images_of(opts) as images,
         sinks_of(opts, images) as sinks,
         _incremental(images, opts, sinks) as (parent, way),
         _lazy(opts) as server,
@@ -106,6 +107,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                 if confirm:
                     confirm()
         images.settle()
+        images.conclude(not status)
         if opts.auto_dedup and not status:
             _dedup(images)
         stats.write(opts)

@@ -66,6 +66,20 @@ def pid(text: str) -> int:
     return value
 
 
+def positive(text: str) -> int:
+    value = natural(text)
+    if value == 0:
+        raise ValueError("must be above 0")
+    return value
+
+
+def snapshot_id(text: str) -> str:
+    """What a snapshot in an image cache is called."""
+    from engine.transport.frames import check_id
+
+    return check_id(text)
+
+
 def port(text: str) -> int:
     """CRIU cuts to 16 bits rather than complain, and scripts exist that rely on it."""
     return natural(text) & 0xFFFF

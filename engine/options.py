@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
     from engine.rpc.client import Client
 
-COMMANDS = tuple("dump pre-dump restore lazy-pages check page-server service swrk dedup cpuinfo gc".split())
+COMMANDS = tuple(
+    "dump pre-dump restore lazy-pages check page-server image-proxy image-cache service swrk dedup cpuinfo gc".split()
+)
 _ALL = " ".join(COMMANDS)
-_NETWORK = "dump pre-dump page-server lazy-pages service"
+_NETWORK = "dump pre-dump page-server lazy-pages service image-proxy image-cache"
+_REMOTE = "dump pre-dump restore"
+_REMOTE_DAEMONS = "image-proxy image-cache"
 
 
 class Options:
@@ -59,7 +63,7 @@ class Options:
         "restore", "make the root task a child of our parent; needs --restore-detached", rpc="rst_sibling", short="S"
     )
     daemon: None = flag(
-        "page-server lazy-pages service",
+        "page-server lazy-pages service image-proxy image-cache",
         "go to the background once the socket is ready",
         into="restore_detached",
         short="d",
@@ -70,11 +74,13 @@ class Options:
     )
     root: str | None = one("-r DIR", "dump restore", "root of the mount tree to dump from or restore into", rpc="root")
     pidfile: str | None = one(
-        "FILE", "restore page-server lazy-pages service", "write the pid of root task, server or service to a new file"
+        "FILE",
+        "restore page-server lazy-pages service image-proxy image-cache",
+        "write the pid of root task, server or service to a new file",
     )
     action_script: list[str] = many(
         "FILE",
-        "dump restore lazy-pages page-server service",
+        "dump restore lazy-pages page-server service image-proxy image-cache",
         "run a script at every step; the one given last runs first",
     )
     exec_cmd: list[str] = custom(
@@ -90,7 +96,7 @@ class Options:
     close: list[int] = many("FD", _ALL, "close an inherited descriptor first of all", values.natural)
     status_fd: int = one(
         "FD",
-        "page-server lazy-pages service dump",
+        "page-server lazy-pages service image-proxy image-cache dump",
         "write a zero byte to a descriptor and close it when ready",
         values.natural,
         default=-1,
@@ -304,6 +310,24 @@ class Options:
     tls_key: str | None = one("FILE", _NETWORK, "our private key", rpc="tls_key")
     tls_no_cn_verify: bool = flag(
         _NETWORK, "do not compare the host name with the certificate", negatable=False, rpc="tls_no_cn_verify"
+    )
+
+    # Images that go to another machine without touching a disk; all of these are ours
+    remote: bool = flag(_REMOTE, "dump to an image proxy, restore from an image cache", negatable=False)
+    snapshot_id: str = one("ID", _REMOTE, "which snapshot in the image cache", values.snapshot_id, default="default")
+    remote_socket: str | None = one(
+        "PATH",
+        f"{_REMOTE} {_REMOTE_DAEMONS}",
+        "unix socket of the image proxy (default: image-proxy.sock) or cache (image-cache.sock), in the work dir",
+    )
+    remote_timeout: int = one(
+        "SECONDS", f"{_REMOTE} {_REMOTE_DAEMONS}", "how long a silent peer is waited for", values.positive, default=30
+    )
+    max_memory: int = one(
+        "SIZE", "image-cache", "memory for images (default: three quarters of what is free)", values.size, default=0
+    )
+    unconfirmed: bool = flag(
+        "restore", "restore a snapshot although its dump vanished before it said that the tree had ended"
     )
 
     # Checks

@@ -9,6 +9,7 @@ from engine.errors import CrError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from engine.images.directory import ImageDir
     from engine.options import Options
 
 
@@ -37,6 +38,18 @@ def settle(opts: Options) -> None:
     except OSError as exc:
         raise CrError(f"log file {opts.log_file} cannot be opened in the work directory: {exc.strerror}") from None
     log.info(f"Crucible {__version__}, command {opts.command}")
+
+
+def images_of(opts: Options, bounded: bool = False) -> ImageDir:
+    """What a dump writes or a restore reads: the images directory, or a snapshot in an image cache. bounded: see
+    ImageDir. Raises CrError."""
+    from engine.images.directory import ImageDir
+
+    if not opts.remote:
+        return ImageDir(opts.images_dir_fd, bounded=bounded)
+    from engine.transport import remote_images
+
+    return remote_images.for_restore(opts) if opts.command == "restore" else remote_images.for_dump(opts)
 
 
 def _open_directory(path: str, what: str) -> int:

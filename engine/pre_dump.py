@@ -32,8 +32,8 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
     from engine import dedup, dump_memory, inventory
     from engine.dump_context import DumpContext
     from engine.dump_tree import load_ahead
-    from engine.images.directory import ImageDir
     from engine.objects import irmap
+    from engine.places import images_of
     from engine.plugins import running
     from engine.stats import DumpStats
     from engine.task import mm, watch
@@ -45,7 +45,7 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
     stats = DumpStats()
     with (
         running(opts, "pre-dump") as plugins,
-        ImageDir(opts.images_dir_fd) as images,
+        images_of(opts) as images,
         sinks_of(opts, images) as sinks,
         watch.parent_of(images, opts, sinks) as parent,
         watch.best(parent) as way,
@@ -69,6 +69,8 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
                 irmap.write_cache(watched, ctx)
             sinks.finish()
             inventory.write(ctx, _MODES[opts.pre_dump_mode])
+            images.settle()
+            images.conclude(True)
         except BaseException:
             images.discard()
             way.undo()

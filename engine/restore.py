@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from engine import log, worker
 from engine.action_scripts import ActionScripts
 from engine.errors import CrError, text_of
-from engine.images.directory import ImageDir
 from engine.kernel import ptrace
 from engine.lazy.restored import LazyTasks
 from engine.objects import table, tty_session
 from engine.objects.tty_restored import RestoredTerminals
+from engine.places import images_of
 from engine.plugins import running
 from engine.restore_check import prepare
 from engine.restore_context import RestoreContext
@@ -103,7 +103,7 @@ class Restore:
     def build(self, stats: RestoreStats) -> None:
         """From images to a tree that only has to be let go. Whatever is raised, the engine's descriptors and temporary
         names are given back; the tasks made so far are for destroy()."""
-        with ImageDir(self.opts.images_dir_fd, bounded=True) as images:
+        with images_of(self.opts, bounded=True) as images:
             self.ctx = RestoreContext(self.opts, images, self.plugins)
             try:
                 self.root, self.plan = prepare(self.ctx, self.spaces)
@@ -319,7 +319,7 @@ class Restore:
         from engine.dedup import punch_restored
 
         try:
-            with ImageDir(self.opts.images_dir_fd) as images:
+            with images_of(self.opts) as images:
                 punch_restored(images)
         except CrError as error:
             log.warn(error.message)

@@ -33,6 +33,7 @@ def prepare(ctx: RestoreContext, spaces: dict[int, AddressSpace]) -> tuple[Resto
     _check_options(ctx)
     ctx.part(LazyTasks).check()
     root = _read(ctx)
+    ctx.images.await_whole()
     tree_is_whole = not ctx.problems
     for task in ctx.tasks:
         for tid in {task.pid, *(thread.tid for thread in task.threads)}:

@@ -10,6 +10,7 @@ _VERBS = """\
   {program} restore [options]                make the tree again from images
   {program} check [--feature NAME]           what this kernel can do
   {program} cpuinfo dump|check [options]     save the processor's features, or compare them
+  {program} image-proxy|image-cache          carry images to another machine, from dump to restore
   {program} service [options]                do what clients ask for by RPC
   {program} swrk FD                          the same for the one client at a connected socket
   {program} crit VERB …                      look into images, see {program} crit --help

@@ -31,7 +31,12 @@ class ImageDir:
 
     A kind is a name of engine.images.magic.KINDS; ids are what its file name pattern takes, mostly one or none:
     ("CORE", 17), ("PSTREE",), ("STATS", "dump"). The work directory, for the kinds that live there, is an ImageDir too.
+    Images that go over the network are one as well: engine/transport/remote_images.py.
+
+    has_pages   whether the bytes of pages can be read, rather than only their number
     """
+
+    has_pages = True
 
     def __init__(self, where: str | int, name: str | None = None, bounded: bool = False) -> None:
         """where: a path, or a directory descriptor, which is duplicated. name: for messages. CrError: no directory.
@@ -64,17 +69,27 @@ class ImageDir:
     def fileno(self) -> int:
         return self.fd
 
+    @property
+    def identity(self) -> object:
+        """Tells these images from all others."""
+        status = os.fstat(self.fd)
+        return status.st_dev, status.st_ino
+
     def path(self, kind: str, *ids: int | str) -> str:
         """What the file is called in messages."""
         return os.path.join(self.name, KINDS[kind].file_name(*ids))
 
     def exists(self, kind: str, *ids: int | str) -> bool:
         """Whether there is such a file."""
+        return self.size_of(kind, *ids) is not None
+
+    def size_of(self, kind: str, *ids: int | str) -> int | None:
+        """Bytes of a file; None: there is no such file."""
         try:
             status = os.stat(KINDS[kind].file_name(*ids), dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
-            return False
-        return stat.S_ISREG(status.st_mode)
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def ids(self, kind: str) -> list[int]:
         """The numbers of the files there are of a kind that has one number in its name, ascending."""
@@ -179,6 +194,14 @@ class ImageDir:
         for writer in held:
             writer.finish()
 
+    def conclude(self, succeeded: bool) -> None:
+        """What was to become of the tree that has been dumped has become of it. Files stay in any case, for people to
+        look at. CrError: the images are all there, but whoever is going to read them can't be told."""
+
+    def await_whole(self) -> None:
+        """Until nothing stands against making the tree that these are the images of: files are read when their dump is
+        over. CrError: something does."""
+
     def reader(self, kind: str, *ids: int | str) -> ImageReader:
         """A reader, to be used in a `with`. CrError: no such file, or not of this kind."""
         return ImageReader(self.open(kind, *ids), KINDS[kind], self.path(kind, *ids), self.bounded)
@@ -188,10 +211,14 @@ class ImageDir:
         try:
             return os.open(KINDS[kind].file_name(*ids), _OPEN_FILE, dir_fd=self.fd)
         except FileNotFoundError:
-            remedy = "is this the directory of a complete dump?"
-            raise CrError(f"{self.path(kind, *ids)} ({kind} image) is missing; {remedy}") from None
+            raise self.missing(kind, *ids) from None
         except OSError as error:
             raise CrError(f"{self.path(kind, *ids)} ({kind} image) cannot be opened: {error.strerror}") from error
+
+    def missing(self, kind: str, *ids: int | str) -> CrError:
+        """The error of there being no such file."""
+        remedy = "is this the directory of a complete dump?"
+        return CrError(f"{self.path(kind, *ids)} ({kind} image) is missing; {remedy}")
 
     def parent(self) -> ImageDir | None:
         """The images that an incremental dump builds on, where the symlink `parent` leads to. None: there is none.

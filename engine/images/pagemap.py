@@ -45,20 +45,20 @@ class PagemapWriter:
         """id: virtual pid for PAGEMAP, shmid for SHMEM_PAGEMAP. pages_id: N of pages-N.img, unique in these images."""
         self.pages_id = pages_id
         self._pagemap = images.writer(kind, id)
-        self._pages = images.writer("PAGES", pages_id)
+        self.pages = images.writer("PAGES", pages_id)
         self._has_head = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for writer in self._pagemap, self._pages:
+        for writer in self._pagemap, self.pages:
             writer.__exit__(*exception)  # type: ignore[arg-type]
 
     @property
     def pages_fd(self) -> int:
         """pages-N.img, open for writing and empty at first. Asking for it creates it; valid until the `with` ends."""
-        return self._pages.file.fileno()
+        return self.pages.file.fileno()
 
     def write(self, runs: Iterable[tuple[int, int, int]]) -> None:
         """Write runs (vaddr in bytes, nr_pages, flags), behind the head and those that have been written before. A
@@ -137,7 +137,8 @@ class PageReader:
         """(vaddr, nr_pages, fd, file_offset) of the pages stored for [start, end), ascending.
 
         start and end are multiples of the page size. A page comes from the newest images that have it; what adjoins
-        in memory and in the file is one segment. nr_pages of this object is the sum over all segments.
+        in memory and in the file is one segment. nr_pages of this object is the sum over all segments. fd is -1 for
+        images that have no pages here (ImageDir.has_pages).
         """
         return _joined(self._resolve(0, start, end))
 
@@ -155,14 +156,13 @@ class PageReader:
     def _open_chain(self, images: ImageDir, id: int, kind: str) -> None:
         """Read the page map and, as long as there are PARENT runs, that of the next parent."""
         parents: list[ImageDir] = []
-        seen: set[tuple[int, int]] = set()
+        seen: set[object] = set()
         directory = images
         try:
             while True:
-                status = os.fstat(directory.fd)
-                if (status.st_dev, status.st_ino) in seen or len(seen) > MAX_PARENTS:
+                if directory.identity in seen or len(seen) > MAX_PARENTS:
                     raise CrError(f"{directory.name}: the parent links go round in circles, or further than any dump's")
-                seen.add((status.st_dev, status.st_ino))
+                seen.add(directory.identity)
                 level = _Level(directory, id, kind)
                 self._levels.append(level)
                 if not level.refers_to_parent:
@@ -227,7 +227,15 @@ class _Level:
 
 
 def _open_pages(images: ImageDir, pages_id: int, needed: int, pagemap: str) -> int:
-    """A descriptor of pages-N.img. CrError: it is shorter than the needed bytes that the page map speaks of."""
+    """A descriptor of pages-N.img; -1: the pages are not here. CrError: it is shorter than the needed bytes that the
+    page map speaks of."""
+    if not images.has_pages:
+        size = images.size_of("PAGES", pages_id)
+        if size is None:
+            raise images.missing("PAGES", pages_id)
+        if size < needed:
+            raise CrError(f"{images.path('PAGES', pages_id)} has {size} bytes, but {pagemap} puts {needed} there")
+        return -1
     with images.reader("PAGES", pages_id) as reader:
         if reader.size < needed:
             raise reader.error(f"it has {reader.size} bytes, but {pagemap} puts {needed} there")

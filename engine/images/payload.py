@@ -50,5 +50,5 @@ def ghost_contents(reader: ImageReader, ghost: Any) -> Iterator[tuple[int, tuple
 
 
 def put_ghost_chunk(writer: ImageWriter, offset: int, length: int) -> None:
-    """Announce a chunk; its bytes are to follow, by put_payload() or through writer.file."""
+    """Announce a chunk; its bytes are to follow, by put_payload() or copy()."""
     writer.put(message("ghost_chunk_entry")(off=offset, len=length))

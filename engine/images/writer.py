@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from engine.errors import CrError
+from engine.kernel.extents import copy_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,9 +84,14 @@ class ImageWriter:
         if len(self._pending) >= _FLUSH_AT:
             self._flush()
 
+    def copy(self, source: int, offset: int, size: int) -> None:
+        """Append a part of a regular file. EOFError: it is shorter."""
+        target = self.file.fileno()
+        copy_range(source, offset, target, os.fstat(target).st_size, size)
+
     def close(self) -> None:
         """The image is complete: write out what is left, or hold it back."""
-        if self._held is None or self._fd >= 0:
+        if self._held is None or self._is_made:
             self.finish()
         elif self._begun:
             self._held.append(self)
@@ -99,14 +105,19 @@ class ImageWriter:
         except BaseException:
             self.discard()
             raise
-        self._close()
+        self._complete()
 
     def discard(self) -> None:
         """Close, and leave no file."""
         self._pending.clear()
-        if self._fd >= 0:
+        if self._is_made:
             self._close()
             self.remove_stale()
+
+    @property
+    def _is_made(self) -> bool:
+        """Whether there is something to be completed or removed."""
+        return self._fd >= 0
 
     def _begin(self) -> None:
         if not self._begun:
@@ -124,16 +135,23 @@ class ImageWriter:
             raise CrError(f"{self.path} cannot be created: {error.strerror}") from error
 
     def _flush(self) -> None:
-        if self._fd < 0:
+        if not self._is_made:
             self._create()
         with memoryview(self._pending) as view:
-            done = 0
-            while done < len(view):
-                try:
-                    done += os.write(self._fd, view[done:])
-                except OSError as error:
-                    raise CrError(f"{self.path} cannot be written: {error.strerror}; is there room left?") from error
+            self._write(view)
         self._pending.clear()
+
+    def _write(self, view: memoryview) -> None:
+        done = 0
+        while done < len(view):
+            try:
+                done += os.write(self._fd, view[done:])
+            except OSError as error:
+                raise CrError(f"{self.path} cannot be written: {error.strerror}; is there room left?") from error
+
+    def _complete(self) -> None:
+        """Everything has been written."""
+        self._close()
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -69,8 +69,7 @@ def dump(fd: int, info: os.stat_result, ghost_id: int, ctx: DumpContext) -> None
             for start, end in ranges:
                 if entry.chunks:
                     image.put(message("ghost_chunk_entry")(len=end - start, off=start))
-                target = image.file.fileno()
-                copy_range(own, start, target, os.fstat(target).st_size, end - start)
+                image.copy(own, start, end - start)
         finally:
             os.close(own)
 

@@ -48,16 +48,18 @@ _TICK_US = 1_000_000 // os.sysconf("SC_CLK_TCK")
 class Parent:
     """The images that a dump builds on.
 
-    inventory       its inventory_entry
-    has_pages_here  whether what its pages held can be read
+    inventory  its inventory_entry
     Raises CrError when there are no whole images.
     """
-
-    has_pages_here = True
 
     def __init__(self, images: ImageDir) -> None:
         self.images = images
         self.inventory: Message = images.read_one("INVENTORY")
+
+    @property
+    def has_pages_here(self) -> bool:
+        """Whether what its pages held can be read."""
+        return self.images.has_pages
 
     def knows(self, task: Task) -> bool:
         """Whether its images are of this very process: one that was started before they were made. A tick is the
@@ -80,11 +82,13 @@ class DistantParent(Parent):
     """The same, with the page maps kept by a page server. What these hold can't be asked for. But what the kernel says
     is unchanged since they were made was there then, and so it was stored; the server makes sure of it."""
 
-    has_pages_here = False
-
     def __init__(self, images: ImageDir, sinks: PageServerSinks) -> None:
         super().__init__(images)
         self._sinks = sinks
+
+    @property
+    def has_pages_here(self) -> bool:
+        return False
 
     def _has_page_map(self, pid: int) -> bool:
         return self._sinks.has_parent("PAGEMAP", pid)
@@ -197,7 +201,8 @@ class SoftDirty:
 
 
 class Comparison(SoftDirty):
-    """Reads everything, but finds even pages that were written with what they had."""
+    """Reads everything, but finds even pages that were written with what they had. Nothing is known to be unchanged
+    where the parent's pages are on another machine."""
 
     name = "comparison with the parent images"
 

@@ -131,6 +131,11 @@ class FileSink(PageSink):
 @contextlib.contextmanager
 def sinks_of(opts: Options, images: ImageDir) -> Iterator[PageSinks]:
     """The sinks that the options ask for. opts: of dump and pre-dump."""
+    if opts.remote:
+        from engine.transport.remote_writer import RemoteSinks
+
+        yield RemoteSinks(images)
+        return
     if not opts.page_server:
         yield FileSinks(images)
         return

@@ -31,7 +31,7 @@ from pathlib import Path
 from zdtm.harness.oracle.picture import KINDS
 
 FLAVOURS = ("h",)
-MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc", "page-server", "lazy")
+MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc", "page-server", "lazy", "remote")
 KEYS = (
     "states",
     "flavours",

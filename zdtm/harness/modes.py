@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from zdtm.harness.lazy_run import LazyRun
 from zdtm.harness.page_server_run import PageServerRun
+from zdtm.harness.remote_run import RemoteRun
 from zdtm.harness.rpc_run import RpcRun
 from zdtm.harness.run import Bad, Item, NothingToSabotage, Run
 from zdtm.harness.sandbox import Result
@@ -98,8 +99,9 @@ MODES: dict[str, Callable[[Run], None]] = {
     "pre-dump-rpc": pre_dump,
     "page-server": page_server,
     "lazy": cli,
+    "remote": cli,
 }
-RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun, "page-server": PageServerRun, "lazy": LazyRun}
+RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun, "page-server": PageServerRun, "lazy": LazyRun, "remote": RemoteRun}
 """How modes run for which it takes more than the engine's command line."""
 
 

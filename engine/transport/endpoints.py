@@ -1,0 +1,118 @@
+"""Where dump, image proxy, image cache and restore find each other: two unix sockets, and TCP between the machines.
+
+    dump -- image-proxy.sock --> image-proxy -- address, port --> image-cache <-- image-cache.sock -- restore
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+from engine import daemon
+from engine.errors import CrError
+from engine.transport.channel import PATIENCE_SECONDS
+from engine.transport.frames import ImageLink
+
+if TYPE_CHECKING:
+    from engine.options import Options
+
+PROXY_SOCKET, CACHE_SOCKET = "image-proxy.sock", "image-cache.sock"
+_ADDRESS, _PORT = "127.0.0.1", 9996
+_MODE = 0o600
+_BACKLOG = 16
+_PROBES = 3
+
+
+def patience(opts: Options) -> float:
+    """Seconds that a peer is waited for."""
+    return float(opts.remote_timeout or PATIENCE_SECONDS)
+
+
+def connect_unix(opts: Options, default: str, who: str) -> ImageLink:
+    """To the proxy, or to the cache. who: "the image proxy". CrError: nobody is there."""
+    name = os.path.abspath(opts.remote_socket or default)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(patience(opts))
+        sock.connect(name)
+    except OSError as error:
+        sock.close()
+        raise CrError(f"{who} is not to be reached at {name}: {error.strerror or error} (is it running?)") from error
+    return _greeted(ImageLink(sock, f"{who} at {name}", patience(opts), takes_fds=True))
+
+
+def connect_tcp(opts: Options) -> ImageLink:
+    """To the cache of the other machine. CrError: it is not there."""
+    address = _tcp_address(opts)
+    where = f"the image cache at {address[0]} port {address[1]}"
+    try:
+        sock = socket.create_connection(address, patience(opts))
+    except OSError as error:
+        raise CrError(f"{where} is not to be reached: {error.strerror or error} (is it running?)") from error
+    notice_death(sock, patience(opts))
+    return _greeted(ImageLink(sock, where, patience(opts)))
+
+
+def _greeted(link: ImageLink) -> ImageLink:
+    try:
+        link.greet()
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def listen_unix(opts: Options, default: str) -> tuple[socket.socket, str]:
+    """The socket and the name to remove at the end. Only root may connect. CrError: it can't be had."""
+    name = os.path.abspath(opts.remote_socket or default)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        daemon.listen(sock, name, _MODE)
+    except OSError as error:
+        sock.close()
+        raise CrError(f"the {opts.command} can't listen at {name}: {error.strerror or error}") from error
+    return sock, name
+
+
+def listen_tcp(opts: Options) -> socket.socket:
+    """For proxies. CrError: the address or port can't be had."""
+    host, port = _tcp_address(opts)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind | socket.SOCK_NONBLOCK, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        raise CrError(f"the image cache can't listen at {host} port {port}: {error.strerror or error}") from error
+    return sock
+
+
+def notice_death(sock: socket.socket, seconds: float) -> None:
+    """Have the kernel end a connection whose other end has not answered for so long, also when nothing is being sent:
+    tcp(7)."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    interval = max(1, round(seconds / (_PROBES + 1)))
+    for option, value in (
+        (socket.TCP_KEEPIDLE, interval),
+        (socket.TCP_KEEPINTVL, interval),
+        (socket.TCP_KEEPCNT, _PROBES),
+        (socket.TCP_USER_TIMEOUT, round(seconds * 1000)),
+    ):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def raise_descriptor_limit() -> None:
+    """As far as it goes: each image that is held takes one."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _tcp_address(opts: Options) -> tuple[str, int]:
+    return opts.address or _ADDRESS, _PORT if opts.port is None else opts.port
