@@ -224,9 +224,19 @@ def leave() -> None:
     expect(AREA, 0, pages)
 
 
-def become_another() -> None:
-    os.mkdir("another")
-    os.execv("/bin/sleep", ["sleep", "1000"])
+def leave_an_orphan() -> None:
+    """A task whose creator is dead, and which goes on touching memory."""
+    if not os.fork():
+        if not os.fork():
+            with open("orphan.new", "w") as file:
+                file.write(str(os.getpid()))
+            os.rename("orphan.new", "orphan")
+            while True:
+                read_all()
+        os._exit(0)
+    os.wait()
+    while True:
+        read_all()
 
 
 def write_to_pipe() -> None:

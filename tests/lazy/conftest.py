@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 from zdtm.harness.init import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 ENGINE = [sys.executable, "-m", "engine"]
 _PR_SET_CHILD_SUBREAPER = 36
@@ -78,6 +78,27 @@ class Lazy:
         wait_until(lambda: descendants(outside.pid)[1:], "the other namespace has an init")
         self._enter = ["nsenter", "-t", str(descendants(outside.pid)[1]), "-p", "-m"]
 
+    def come_home(self) -> None:
+        """Do things where the program was started, again."""
+        self._enter = []
+
+    def is_elsewhere(self) -> bool:
+        """Whether the program runs in the other namespace. /proc does not tell its words before their page has come."""
+        for pid in descendants(int(self._enter[2])):
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{pid}/status").read_text()
+                if f"NSpid:\t{pid}\t{self.pid}\n" in status and "State:\tZ" not in status:
+                    return True
+        return False
+
+    def hand_over(self, act: str) -> None:
+        """Dump lazily and restore elsewhere. The program runs there, and the daemon stands still."""
+        self.start(act)
+        self.dump_lazily()
+        self.go_elsewhere()
+        self.serve("--page-server", *self.where())
+        self.restore_held()
+
     def kill(self, pid: int, number: int) -> None:
         """pid: in the namespace that is used now."""
         subprocess.run([*self._enter, "kill", f"-{number}", str(pid)], check=True)
@@ -91,25 +112,27 @@ class Lazy:
         """Start a dump that keeps the tree, and wait until its pages are to be had at self.port."""
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
+        self.source = self._await_ready("dump", "-t", str(self.pid), "--lazy-pages", *self.where(), *options)
+
+    def where(self) -> list[str]:
+        """Options that name the socket between the dump and the daemon."""
+        return ["--address", "127.0.0.1", "--port", str(self.port)]
+
+    def _await_ready(self, verb: str, *options: str) -> subprocess.Popen[bytes]:
+        """Start a server and wait until it says that it can be connected to."""
         read_end, write_end = os.pipe()
-        where = ["--address", "127.0.0.1", "--port", str(self.port), "--status-fd", str(write_end)]
-        words = self.words("dump", "-t", str(self.pid), "--lazy-pages", *where, *options)
-        self.source = subprocess.Popen(words, pass_fds=[write_end])
-        self._processes.append(self.source)
+        words = [*self._enter, *self.words(verb, "--status-fd", str(write_end), *options)]
+        server = subprocess.Popen(words, pass_fds=[write_end])
+        self._processes.append(server)
         os.close(write_end)
-        assert os.read(read_end, 1) == b"\0", self.log("dump")
-        os.close(read_end)
+        with open(read_end, "rb") as ready:
+            assert ready.read(1) == b"\0", self.log(verb)
+        return server
 
     def serve(self, *options: str) -> None:
         """Start the daemon and wait until a restore can come."""
-        self.daemon = subprocess.Popen([*self._enter, *self.words("lazy-pages", "--pidfile", "pidfile", *options)])
-        self._processes.append(self.daemon)
-        self.await_socket()
+        self.daemon = self._await_ready("lazy-pages", "--pidfile", "pidfile", *options)
         self.daemon_pid = int((self.images / "pidfile").read_text())
-
-    def await_socket(self) -> None:
-        name = self.images / "lazy-pages.socket"
-        wait_until(name.exists, "the daemon listens", lambda: self.log("lazy-pages"))
 
     def restore(self, *options: str) -> None:
         assert self.run("restore", "-d", "--lazy-pages", *options) == 0, self.log("restore")
@@ -129,6 +152,16 @@ class Lazy:
         """Let a daemon that is stopped work. nsenter(1) stops with what it runs."""
         self.daemon.send_signal(signal.SIGCONT)
         self.kill(self.daemon_pid, signal.SIGCONT)
+
+    def step_until(self, true: Callable[[], bool]) -> None:
+        """Let the daemon that is stopped do no more than it takes for something to become true."""
+
+        def step() -> bool:
+            for number in (signal.SIGCONT, signal.SIGSTOP):
+                os.kill(self.daemon_pid, number)
+            return true()
+
+        wait_until(step, "the daemon has done enough")
 
     def check_result(self) -> None:
         result = self.place / "result"

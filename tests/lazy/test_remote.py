@@ -10,18 +10,9 @@ if TYPE_CHECKING:
     from tests.lazy.conftest import Lazy
 
 
-def _hand_over(lazy: Lazy, act: str) -> None:
-    """The restored program runs elsewhere, and the daemon stands still."""
-    lazy.start(act)
-    lazy.dump_lazily()
-    lazy.go_elsewhere()
-    lazy.serve("--page-server", "--address", "127.0.0.1", "--port", str(lazy.port))
-    lazy.restore_held()
-
-
 @pytest.mark.parametrize("act", ["read_all", "fork_deep", "move", "drop", "threads"])
 def test_act(lazy: Lazy, act: str) -> None:
-    _hand_over(lazy, act)
+    lazy.hand_over(act)
     assert lazy.source.poll() is None
     lazy.act()
     lazy.go_on()

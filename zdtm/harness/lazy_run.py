@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import select
 from collections.abc import Callable
 from pathlib import Path
 
 from zdtm.harness.init import died_how
 from zdtm.harness.run import ENGINE_SECONDS, Bad, Run
 
-SOCKET = "lazy-pages.socket"
+_STATUS_FD = 9
 
 
 class LazyRun(Run):
@@ -26,12 +28,20 @@ class LazyRun(Run):
             self._await_pages(daemon, images)
 
     def _start_daemon(self, images: Path) -> int:
+        """Start it and wait until it says that it can be connected to."""
         directory = self.item.directory
-        command = [*self.item.restorer, "lazy-pages", "-D", str(images), "-v4", "-o", "lazy-pages.log"]
-        daemon = self.init.spawn(command, self.item.engine_environment, directory, directory / "engine.out", {})
-        listens = images / SOCKET
-        self.init.wait_for(lambda: listens.exists() or self.init.has_died(daemon), self._limit(ENGINE_SECONDS))
-        if not listens.exists():
+        read_end, write_end = os.pipe()
+        words = ["-D", str(images), "-v4", "-o", "lazy-pages.log", "--status-fd", str(_STATUS_FD)]
+        command = [*self.item.restorer, "lazy-pages", *words]
+        output, given = directory / "engine.out", {_STATUS_FD: write_end}
+        daemon = self.init.spawn(command, self.item.engine_environment, directory, output, given)
+        os.close(write_end)
+        poll = select.poll()
+        poll.register(read_end, select.POLLIN)
+        self.init.wait_for(lambda: poll.poll(0), self._limit(ENGINE_SECONDS))
+        ready = bool(poll.poll(0)) and os.read(read_end, 1) == b"\0"
+        os.close(read_end)
+        if not ready:
             raise Bad("engine", f"the lazy-pages daemon does not listen\n{self._engine_says('lazy-pages', images)}")
         return daemon
 
