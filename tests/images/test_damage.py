@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from engine.images.directory import ImageDir
 
-same_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+same_directory = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None
+)
 
 
 @pytest.fixture
@@ -91,7 +93,6 @@ def test_every_number_made_huge(sample: Sample, images: ImageDir, path: Path) ->
 
 @pytest.mark.parametrize("sample", [("PSTREE",), ("PAGEMAP", 1), ("IPCNS_MSG", 9)], ids=lambda sample: sample[0])
 @same_directory
-@settings(deadline=None)
 @given(seed=st.integers(0, 1 << 32), tail=st.binary(max_size=64))
 def test_anything_behind_a_good_start(sample: Sample, seed: int, tail: bytes, images: ImageDir, path: Path) -> None:
     whole = path.read_bytes()
