@@ -10,6 +10,7 @@ from functools import partial
 
 from engine import worker
 from engine.errors import CrError
+from engine.option import EBADRQC
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from engine.options import Options
     from engine.worker import Runner
-
-_EBADRQC = 56
 
 
 def run(opts: Options, runner: Runner = worker.run) -> int:
@@ -29,7 +28,7 @@ def run(opts: Options, runner: Runner = worker.run) -> int:
 def root_of(opts: Options, verb: str) -> int:
     """--tree, without which there is nothing to do. Raises CrError."""
     if opts.tree is None:
-        raise CrError(f"{verb} needs the pid of the root task (--tree PID)", cr_errno=_EBADRQC)
+        raise CrError(f"{verb} needs the pid of the root task (--tree PID)", cr_errno=EBADRQC)
     return opts.tree
 
 

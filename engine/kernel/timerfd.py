@@ -10,7 +10,6 @@ from typing import NamedTuple
 from engine.kernel.libc import NR, syscall
 
 TFD_TIMER_ABSTIME = 1
-TFD_TIMER_CANCEL_ON_SET = 2
 NSEC_PER_SEC = 1_000_000_000
 
 _TFD_IOC_SET_TICKS = 0x40085400  # _IOW('T', 0, __u64)

@@ -8,7 +8,7 @@ Dump, in this order:
     recognise(file)           is it of this kind? By link text, stat and fdinfo only.
     refuse(file, ctx)         add to ctx.problems what stands against dumping it. Nothing has been changed so far.
     refuse_late(ctx)          once, when all descriptions are known: what stands against those that belong together.
-    dump(file, ctx)           the kind's message (reg_file_entry, pipe_entry…), complete but for nothing.
+    dump(file, ctx)           the kind's message (reg_file_entry, pipe_entry…), complete but for its owner (fown).
     finish_dump(ctx)          once, after all descriptions: images that hold queued data, diagnostics over all.
 
 Restore:

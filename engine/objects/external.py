@@ -42,12 +42,6 @@ def inherited(ctx: RestoreContext, *keys: str) -> int | None:
     return None if number is None else os.dup(number)
 
 
-def inherited_stat(ctx: RestoreContext, *keys: str) -> os.stat_result | None:
-    """What fstat(2) says about that descriptor."""
-    number = ctx.part(_Inherited).number(keys)
-    return None if number is None else os.fstat(number)
-
-
 def check_descriptors(ctx: RestoreContext) -> None:
     """Add to the problems which of the passed descriptors are not there."""
     for number, key in ctx.opts.inherit_fd:

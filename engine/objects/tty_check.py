@@ -9,8 +9,8 @@ from engine.images.text import get_text
 from engine.objects import tty_outside, tty_pty
 from engine.objects.external import is_inherited
 from engine.objects.paths import problem_of, stat_name
-from engine.objects.tty_images import TerminalImages, external_key
-from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, VT
+from engine.objects.tty_images import TerminalImages
+from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, VT, external_key
 
 if TYPE_CHECKING:
     from engine.objects.tty_images import Pty
@@ -70,7 +70,7 @@ def _check_current(entry: Message, images: TerminalImages, ctx: RestoreContext) 
 
 
 def _check_external(info: Message, ctx: RestoreContext) -> None:
-    key = external_key(info)
+    key = external_key(info.rdev, info.dev)
     if not is_inherited(ctx, key):
         ctx.problems.add(f"{key}: this terminal is external", remedy=f"pass it by --inherit-fd fd[N]:{key}")
 

@@ -16,7 +16,7 @@ from engine.kernel import terminal
 from engine.kernel.pty_holder import holder_of_master
 from engine.objects import tty_peek, tty_pty, tty_settings
 from engine.objects.external import is_external
-from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, VT, Terminal
+from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, VT, Terminal, external_key
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -96,7 +96,7 @@ class DumpedTerminals:
     def _external_key(self, found: Terminal) -> str | None:
         """The user's key for a terminal. Without a descriptor nobody knows its file system: then any will do."""
         if found.slaves:
-            key = external_key(found.slaves[0])
+            key = external_key(found.device, found.slaves[0].stat.st_dev)
             return key if is_external(self._ctx, key) else None
         start = f"tty[{found.device:x}:"
         return next((key for key in self._ctx.opts.external if key.startswith(start)), None)
@@ -128,7 +128,7 @@ class DumpedTerminals:
         remedy = "dump it in one tree with that, or use --shell-job to have the terminal of the restore in its place"
         if found.slaves:
             file = found.slaves[0]
-            remedy += f", or --external {external_key(file)}"
+            remedy += f", or --external {external_key(found.device, file.stat.st_dev)}"
             self._ctx.problems.add(f"{file}: this terminal {where}", file.task.pid, remedy)
             return
         leader = next(task for task in self._ctx.tasks if task.pid == task.sid and _controlled(task) == found.device)
@@ -254,11 +254,6 @@ class DumpedTerminals:
         if not tty_peek.may_have_data(master, found.slaves[0].copy if found.slaves else None):
             return None
         return tty_peek.Pair(master, found.slave_id, found.master_id)
-
-
-def external_key(file: OpenFile) -> str:
-    """By what key --external and --inherit-fd call a terminal."""
-    return f"tty[{file.stat.st_rdev:x}:{file.stat.st_dev:x}]"
 
 
 def _controlled(task: Any) -> int:

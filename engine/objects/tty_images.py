@@ -141,10 +141,5 @@ class TerminalImages:
         return Queued(lines, data, output, typed.flow)
 
 
-def external_key(info: Message) -> str:
-    """By what key --inherit-fd gives a terminal."""
-    return f"tty[{info.rdev:x}:{info.dev:x}]"
-
-
 def _read(ctx: RestoreContext, kind: str) -> list[Message]:
     return list(ctx.images.read(kind)) if ctx.images.exists(kind) else []

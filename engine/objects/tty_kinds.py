@@ -11,15 +11,21 @@ PTY, CONSOLE, VT, CTTY, EXT_TTY, SERIAL = 1, 2, 3, 4, 5, 6
 """TtyType of the schema."""
 
 
+def external_key(device: int, file_system: int) -> str:
+    """By what key --external and --inherit-fd call a terminal: st_rdev and st_dev of its inode."""
+    return f"tty[{device:x}:{file_system:x}]"
+
+
 class Terminal:
     """One terminal.
 
-    kind      its TtyType
-    device    what the slave's descriptors show; of a pseudo terminal it is 136:INDEX
-    number    what its tty_info_entry are numbered by
-    masters   the description of the master, none where that is not in the tree
-    slaves    all others, but for those of /dev/tty
-    hung_up   the master is closed
+    kind        its TtyType
+    device      what the slave's descriptors show; of a pseudo terminal it is 136:INDEX
+    number      what its tty_info_entry are numbered by
+    masters     the description of the master, none where that is not in the tree
+    slaves      all others, but for those of /dev/tty
+    hung_up     the master is closed
+    is_current  a description of /dev/tty stands for it
     """
 
     def __init__(self, kind: int, device: int, number: int) -> None:

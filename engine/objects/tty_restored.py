@@ -25,8 +25,8 @@ from engine.objects.paths import stat_name
 from engine.objects.regular import open_entry
 from engine.objects.status_flags import O_LARGEFILE
 from engine.objects.tty_current import open_current, open_hung_up
-from engine.objects.tty_images import Pty, TerminalImages, external_key
-from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL
+from engine.objects.tty_images import Pty, TerminalImages
+from engine.objects.tty_kinds import CONSOLE, CTTY, EXT_TTY, PTY, SERIAL, external_key
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoreContext
@@ -191,9 +191,10 @@ class RestoredTerminals:
 
     def _given(self, info: Message) -> int:
         """The user's descriptor in the place of an external terminal."""
-        fd = inherited(self._ctx, external_key(info))
+        key = external_key(info.rdev, info.dev)
+        fd = inherited(self._ctx, key)
         if fd is None:
-            raise CrError(f"{external_key(info)}: this terminal is external, and none is given for it")
+            raise CrError(f"{key}: this terminal is external, and none is given for it")
         return fd
 
     def _open_current(self, info: Message, entry: Message) -> int:

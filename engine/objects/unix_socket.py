@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_DEVICE_AND_INODE = 0xFFFFFFFF
-
 
 def _external_keys(ino: int, peer: int) -> tuple[str, str]:
     """By what keys --external calls a socket with a peer outside of the tree."""

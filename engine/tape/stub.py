@@ -47,7 +47,6 @@ _RW, _RX, _RWX = 3, 5, 7
 _MAP_FIXED_ANONYMOUS = 0x02 | 0x10 | 0x20
 _AT_EMPTY_PATH = 0x1000
 _PR_SET_PDEATHSIG = 1
-_CLOSE_RANGE_CLOEXEC = 4
 
 
 def _program(base: int) -> bytes:

@@ -17,7 +17,6 @@ from engine.options import Options
 
 pytestmark = pytest.mark.skipif(os.uname().machine != "x86_64", reason="the image has no entry for other processors")
 
-AVX2 = 1 << 5  # word 9
 VMX = 1 << 5  # word 4: nothing that a program could use
 
 

@@ -23,7 +23,6 @@ Message = Any
 
 NT_SVE, NT_PACA_KEYS, NT_PACG_KEYS, NT_TAGS = 0x405, 0x407, 0x408, 0x409
 NT_PAC_ENABLED_KEYS, NT_SSVE, NT_ZA, NT_GCS = 0x40A, 0x40B, 0x40C, 0x410
-BASIC = (ptrace.NT_PRSTATUS, ptrace.NT_ARM_TLS, ptrace.NT_PRFPREG)
 
 
 class FakeTracee:

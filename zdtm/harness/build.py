@@ -14,7 +14,6 @@ from zdtm.harness.header import Program
 
 LIB = Path(__file__).parent.parent / "lib"
 FRAME = LIB / "zdtmtst.c"
-LIB_SOURCES = sorted(LIB.glob("*.[ch]"))
 CFLAGS = (
     "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread", "-Wl,-z,now", "-D_GNU_SOURCE",
     f"-I{LIB}",
