@@ -17,7 +17,7 @@ from engine.errors import CrError
 from engine.images.magic import KINDS
 from engine.images.schema import message
 from tests.crit import anything
-from tests.images.samples import SAMPLES, Sample, every_sample, memory_below, write_sample
+from tests.images.samples import SAMPLES, Sample, every_sample, memory_below, with_changed_bytes, write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,13 +70,9 @@ def test_cut_off_at_every_byte(sample: Sample, path: Path) -> None:
 @every_sample
 @pytest.mark.usefixtures("small_memory")
 def test_bytes_changed(sample: Sample, path: Path) -> None:
-    whole = path.read_bytes()
-    for offset in range(len(whole)):
-        for change in 0x01, 0x80, 0xFF:
-            damaged = bytearray(whole)
-            damaged[offset] ^= change
-            path.write_bytes(damaged)
-            _survives(path)
+    for damaged in with_changed_bytes(path.read_bytes()):
+        path.write_bytes(damaged)
+        _survives(path)
 
 
 @every_sample

@@ -110,6 +110,15 @@ def write_sample(sample: Sample, images: ImageDir) -> Path:
     return Path(images.path(*sample))
 
 
+def with_changed_bytes(whole: bytes) -> Iterator[bytes]:
+    """An image with one byte changed: each of them, in three ways."""
+    for offset in range(len(whole)):
+        for change in 0x01, 0x80, 0xFF:
+            damaged = bytearray(whole)
+            damaged[offset] ^= change
+            yield bytes(damaged)
+
+
 @contextmanager
 def memory_below(mebibytes: int) -> Iterator[None]:
     """Fails when more memory than that was ever in use."""

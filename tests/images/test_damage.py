@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.errors import CrError
 from engine.images.pagemap import read_pagemap
-from tests.images.samples import Sample, contents, every_sample, memory_below, write_sample
+from tests.images.samples import Sample, contents, every_sample, memory_below, with_changed_bytes, write_sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,13 +72,9 @@ def test_cut_off_at_every_byte(sample: Sample, images: ImageDir, path: Path) -> 
 @every_sample
 @pytest.mark.usefixtures("small_memory")
 def test_every_byte_changed(sample: Sample, images: ImageDir, path: Path) -> None:
-    whole = path.read_bytes()
-    for offset in range(len(whole)):
-        for change in 0x01, 0x80, 0xFF:
-            damaged = bytearray(whole)
-            damaged[offset] ^= change
-            path.write_bytes(damaged)
-            _read_or_complain(images, sample)
+    for damaged in with_changed_bytes(path.read_bytes()):
+        path.write_bytes(damaged)
+        _read_or_complain(images, sample)
 
 
 @every_sample

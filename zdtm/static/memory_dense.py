@@ -2,6 +2,7 @@
 
 states: memory/large-dense-private-memory
 flavours: h
+slow: 512 MiB are written, stored, and read by the oracle before and after
 """
 
 import random

@@ -2,6 +2,7 @@
 
 states: memory/many-file-backed-private-vmas
 flavours: h
+slow: the kernel tells of 20480 areas several times, and each page is compared by itself
 """
 
 import os

@@ -3,6 +3,7 @@ read, half as they wanted to write.
 
 states: tty-and-pty/job-control
 flavours: h
+slow: 33 interpreters, whose memory is stored, and read by the oracle before and after
 """
 
 import os

@@ -2,6 +2,7 @@
 
 states: process-tree/random-crazy-session-trees
 flavours: h
+slow: forty interpreters, whose memory is stored, and read by the oracle before and after
 """
 
 from random import Random
