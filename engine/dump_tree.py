@@ -28,7 +28,7 @@ from engine.option_values import CPU_CAP_IMAGE
 from engine.places import images_of
 from engine.plugins import running
 from engine.stats import DumpStats
-from engine.task import cgroups, core, fs, mm, pstree
+from engine.task import cgroups, core, freezer, fs, mm, pstree
 from engine.task.seize import FrozenTree
 from engine.task.tree import DEAD
 from engine.transport.sink import sinks_of
@@ -87,7 +87,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         images.hold_back()
         _rehearse(root_pid)
         log.info(f"Freezing the tree of task {root_pid}")
-        with FrozenTree(root_pid, opts.timeout, plugins.pause) as tree:
+        with FrozenTree(root_pid, opts.timeout, plugins.pause, freezer.of(opts)) as tree:
             with stats.timing("freezing_time"):
                 tree.freeze()
             with stats.timing("frozen_time"):

@@ -240,7 +240,7 @@ class Options:
         "DIR", "dump restore", "directory where the controllers are mounted", rpc="cgroup_yard"
     )
     freeze_cgroup: str | None = one(
-        "DIR", "dump pre-dump", "stop the tasks by this freezer control group", rpc="freeze_cgroup"
+        "DIR", "dump pre-dump", "stop the tasks by this freezer control group", os.path.abspath, rpc="freeze_cgroup"
     )
     lsm_profile: str | None = one(
         "PROFILE", "restore", "security profile: apparmor:NAME, selinux:CONTEXT or none", rpc="lsm_profile"

@@ -36,7 +36,7 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
     from engine.places import images_of
     from engine.plugins import running
     from engine.stats import DumpStats
-    from engine.task import mm, watch
+    from engine.task import freezer, mm, watch
     from engine.task.seize import FrozenTree
     from engine.task.tree import DEAD
     from engine.transport.sink import sinks_of
@@ -50,7 +50,7 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
         watch.parent_of(images, opts, sinks) as parent,
         watch.best(parent) as way,
     ):
-        with FrozenTree(root_pid, opts.timeout, plugins.pause) as tree:
+        with FrozenTree(root_pid, opts.timeout, plugins.pause, freezer.of(opts)) as tree:
             with stats.timing("freezing_time"):
                 tree.freeze()
             with stats.timing("frozen_time"):

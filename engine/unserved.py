@@ -24,7 +24,6 @@ UNSERVED = {
     "enable_external_masters": "mounts with a master outside",
     "enable_external_sharing": "mounts shared with the outside",
     "enable_fs": "unknown file systems",
-    "freeze_cgroup": "freezing by a control group",
     "join_ns": "joining namespaces",
     "lsm_mount_context": "security contexts of mounts",
     "root": "another root of the mount tree",
@@ -33,6 +32,9 @@ UNSERVED = {
     "stream": "image streamers",
     "tcp_established": "connected TCP sockets",
 }
+
+# attribute: what asks for nothing but what is done anyway
+_NO_WISH = {"root": "/"}
 
 # Kinds of --external, --veth-pair and --ext-mount-map
 UNSERVED_EXTERNAL = {
@@ -62,7 +64,7 @@ def refuse_unserved(opts: Options) -> None:
     problems = Problems()
     problems.cr_errno = EBADRQC
     for attribute, wish in UNSERVED.items():
-        if attribute in opts.given and getattr(opts, attribute) not in (False, [], None):
+        if attribute in opts.given and getattr(opts, attribute) not in (False, [], None, _NO_WISH.get(attribute)):
             problems.add(f"--{attribute.replace('_', '-')} ({wish}) is not supported by this engine")
     for item in opts.external:
         kind = item.partition("[")[0]

@@ -211,6 +211,15 @@ def read_cgroups(pid: int, tid: int | None = None) -> list[Cgroup]:
     return groups
 
 
+def read_cgroup_members(directory: str) -> set[int]:
+    """Processes in a control group and in those below it, by the group's directory. Raises OSError."""
+    members: set[int] = set()
+    for path, _, _ in os.walk(directory):
+        with open(f"{path}/cgroup.procs") as file:
+            members.update(map(int, file.read().split()))
+    return members
+
+
 def namespace_ids(pid: int, tid: int | None = None) -> dict[str, int]:
     """Inode number of every namespace by its name in /proc/PID/ns, "pid_for_children" and so on among them.
 

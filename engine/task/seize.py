@@ -8,6 +8,7 @@ until two readings agree.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -21,8 +22,10 @@ from engine.tape.restart import show_restart
 from engine.task.tree import DEAD, STOPPED, Task, Thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
+
+    from engine.task.freezer import Freezer
 
 _ZOMBIE = "Z"
 _DYING = "X"
@@ -32,18 +35,31 @@ _PF_KTHREAD = 0x200000
 _REAPING_SECONDS, _REAPING_STEP = 2.0, 0.0005
 
 
+def _if_there(read: Callable[[int], list[int]], pid: int) -> list[int]:
+    """What is read of a process; nothing if that has gone."""
+    try:
+        return read(pid)
+    except (ProcessLookupError, FileNotFoundError):
+        return []
+
+
 class FrozenTree:
     """A tree under ptrace, as a context manager: whatever happens inside, frozen tasks run on afterwards.
 
     root_pid  the root task
     timeout   seconds until a tree that can't be stopped is given up
     before    is called with the pid of each task before that is stopped
+    freezer   a control group that is frozen while the tree is seized
     """
 
-    def __init__(self, root_pid: int, timeout: int, before: Callable[[int], None] = lambda pid: None) -> None:
+    def __init__(
+        self, root_pid: int, timeout: int, before: Callable[[int], None] = lambda pid: None,
+        freezer: Freezer | None = None,
+    ) -> None:  # fmt: skip
         self.root_pid = root_pid
         self.timeout = timeout
         self._before = before
+        self._freezer = freezer
         self._announced: set[int] = set()
         self.root: Task
         self._threads: dict[int, Thread] = {}
@@ -61,6 +77,8 @@ class FrozenTree:
         previous = signal.signal(signal.SIGALRM, self._too_slow)
         signal.alarm(self.timeout)
         try:
+            if self._freezer:
+                self._seize_frozen(self._freezer)
             self._seize_all()
         finally:
             signal.alarm(0)
@@ -88,6 +106,31 @@ class FrozenTree:
             return read_stat(tid).state == "D"
         except (ProcessLookupError, FileNotFoundError):
             return False
+
+    def _seize_frozen(self, freezer: Freezer) -> None:
+        """Tell all threads of the tree to stop while none of them runs. What can't be seized, and tasks that are in
+        other groups, are the business of those who read the tree afterwards."""
+        for pid in self._pids():
+            self._announce(pid)
+        freezer.freeze()
+        told = []
+        for pid in self._pids():
+            for tid in _if_there(list_tids, pid):
+                with contextlib.suppress(Refused):
+                    if thread := self._seize(Task(pid, None), tid):
+                        thread.tracee.interrupt()
+                        told.append(thread)
+        freezer.thaw()
+        for thread in told:
+            self._await_stop(thread)
+
+    def _pids(self) -> Iterator[int]:
+        """The tree's processes as of now."""
+        waiting = [self.root_pid]
+        while waiting:
+            pid = waiting.pop()
+            yield pid
+            waiting += _if_there(children, pid)
 
     def _seize_all(self) -> None:
         previous: list[tuple[int, ...]] | None = None
@@ -217,6 +260,8 @@ class FrozenTree:
     def release(self) -> None:
         """Let every thread go on. Those in a group-stop stay stopped: detaching reinstates it (kernel/ptrace.c,
         __ptrace_unlink)."""
+        if self._freezer:
+            self._freezer.restore()
         for thread in self._threads.values():
             try:
                 thread.tracee.detach()
