@@ -33,8 +33,9 @@ class Supplier:
         self.descriptors = dict(enumerate(given, FIRST))
 
     def dump_options(self) -> list[str]:
-        """Options that call external what is."""
-        return [word for key in self._external for word in ("--external", key)]
+        """Options that call external what is, and those that the outside wants."""
+        own = self._outside.dump_options() if self._outside else []
+        return [*own, *(word for key in self._external for word in ("--external", key))]
 
     def restore_options(self) -> list[str]:
         """Have new descriptors made, and give the options that put them in the places of the last ones."""

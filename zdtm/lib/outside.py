@@ -46,6 +46,10 @@ class Outside:
         """By what key --external calls it at the dump, None if it need not be named."""
         return None
 
+    def dump_options(self) -> list[str]:
+        """More options for each dump: what the header can't know."""
+        return []
+
     def check(self) -> None:
         """The program has passed: look what has come out of the other ends. Raises Failure."""
 
