@@ -103,7 +103,11 @@ class Snapshot:
         return sum(image.size for image in self.images.values())
 
     def open(self, name: str) -> Image:
-        """A new image. One that has this name already is replaced."""
+        """A new image. A complete one that has this name already is replaced. CrError: it is still being written."""
+        with self.store.changed:
+            old = self.images.get(name)
+            if old and not old.is_complete:
+                raise CrError(f"{name} of snapshot {self.id} is begun again while it is being written")
         self.drop(name)
         image = Image(name, self)
         with self.store.changed:

@@ -1,4 +1,4 @@
-"""What the tests of page servers share: one that runs in a thread of the test's, and clients of it."""
+"""What tests of connections share: a page server in a thread of the test's, clients of it, a proxy and its cache."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from engine.images.pagemap import PageReader
 from engine.transport.channel import Channel
 from engine.transport.page_server import PageServer
 from engine.transport.protocol import Command, PageMessage, destination_of
+from tests.transport import remote
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.transport.remote import Daemon
 
 PAGE = 4096
 PATIENCE = 20
@@ -92,3 +96,10 @@ def stored(images: Path, id: int, kind: str = "PAGEMAP") -> dict[int, bytes]:
 @pytest.fixture
 def served(tmp_path: Path) -> Served:
     return Served(tmp_path / "images")
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[tuple[Daemon, Daemon]]:
+    """An image proxy and its cache."""
+    with remote.both(tmp_path) as pair:
+        yield pair

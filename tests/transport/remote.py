@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench import subjects
 from engine.errors import CrError
 from engine.transport.frames import ImageLink, Op
+from engine.transport.remote_images import SentImages
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -132,6 +133,29 @@ def subjects_gone() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             continue
+
+
+def connected(daemon: Daemon) -> ImageLink:
+    """A dump's connection to a proxy, or a restore's to a cache."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.connect(str(daemon.socket))
+    link = ImageLink(sock, daemon.socket.stem, takes_fds=True)
+    link.greet()
+    return link
+
+
+def write(images: SentImages, kind: str = "SECCOMP", content: bytes = b"content") -> None:
+    with images.writer(kind) as writer:
+        writer.put_raw(content)
+
+
+def stored(daemon: Daemon, id: str) -> SentImages:
+    """A snapshot of which everything has been sent."""
+    images = SentImages(connected(daemon), id)
+    images.renew()
+    write(images)
+    images.settle()
+    return images
 
 
 @contextlib.contextmanager
