@@ -127,6 +127,7 @@ def _await_end(faulting: set[int]) -> None:
     poll = select.poll()
     for fd in faulting:
         poll.register(fd, select.POLLIN)
+        _wake_all(fd)
     while faulting:
         for fd in list(faulting):
             with contextlib.suppress(OSError):
@@ -141,6 +142,20 @@ def _await_end(faulting: set[int]) -> None:
                 poll.unregister(fd)
                 os.close(fd)
         poll.poll(_LOOK_AGAIN_MS)
+
+
+def _wake_all(fd: int) -> None:
+    """Have everybody who waits for a page touch it once more: a fault is told once, and the daemon may have read it.
+
+    The range must not begin below mmap_min_addr: the larger of the sysctl's value and the kernel's own, of which only
+    the first can be read."""
+    start = PAGE
+    while start < TASK_SIZE:
+        try:
+            userfaultfd.wake(fd, start, TASK_SIZE - start)
+            break
+        except OSError:
+            start *= 2
 
 
 def _end_toucher(tid: int, address: int) -> None:

@@ -183,14 +183,12 @@ class Lazy:
         return not os.path.exists(f"/proc/{self.pid}")
 
     def end(self) -> None:
-        tree = [self.pid, *descendants(self.pid)] if self.pid else []
         for process in reversed(self._processes[1:]):
             process.kill()
             process.wait()
-        for pid in tree:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         if self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
             self._processes[0].wait()
             wait_until(self.is_gone, "the program has gone")
 

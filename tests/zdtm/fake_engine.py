@@ -3,7 +3,7 @@
 
 Enough for the harness to go through its modes, and misbehaviour can be ordered before the verb:
 
-    fake_engine.py [FAULT...] dump|restore|pre-dump|page-server OPTIONS
+    fake_engine.py [FAULT...] dump|restore|pre-dump|page-server|lazy-pages|image-proxy|image-cache OPTIONS
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 
 READY_SECONDS = 20
+SAYS = {"image-cache": "Proxies are expected at 127.0.0.1 port 1", "image-proxy": "The image proxy is ready"}
+"""What daemons that live until they are asked to end have in their logs."""
 
 
 def main() -> int:
@@ -34,10 +36,11 @@ def main() -> int:
     parser.add_argument("--action-script")
     parser.add_argument("--track-mem", action="store_true")
     parser.add_argument("--prev-images-dir")
-    for option in "--daemon", "--page-server":
+    for option in "--daemon", "--page-server", "--lazy-pages", "--remote":
         parser.add_argument(option, action="store_true")
-    for option in "--address", "--port":
+    for option in "--address", "--port", "--remote-socket", "--snapshot-id":
         parser.add_argument(option)
+    parser.add_argument("--status-fd", type=int)
     options = parser.parse_args()
     *faults, verb = options.words
     if verb.isdigit():
@@ -45,7 +48,13 @@ def main() -> int:
     if f"{verb}-fails" in faults:
         (options.D / options.o).write_text("Error (fake.py:1): ordered to fail: pipe 7 is odd\n")
         return 1
-    if verb in ("pre-dump", "page-server"):
+    if verb in SAYS:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Path(options.o).write_text(SAYS[verb])
+        signal.sigwait({signal.SIGTERM})
+    if verb == "lazy-pages":
+        os.write(options.status_fd, b"\0")
+    if verb not in ("dump", "restore"):
         return 0
     return dump(options, faults) if verb == "dump" else restore(options, faults)
 
