@@ -18,7 +18,7 @@ from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
 from engine.lazy import guard
 from engine.lazy.images import LazyImages
-from engine.lazy.link import NAME, Restore
+from engine.lazy.link import NAME, Candidates, Restore
 from engine.lazy.memory import LazyMemory
 from engine.lazy.remote import AHEAD, RemotePages
 from engine.transport import endpoint
@@ -93,25 +93,29 @@ class LazyPages:
         return 0
 
     def _await_restore(self) -> Restore:
-        """The first connection that announces a task. Others are none of a restore."""
+        """The connection that is the first to announce a task. Nobody is kept waiting by one that says nothing."""
+        candidates = Candidates(self._listener, self._pids, self._poll)
         while True:
-            sock, _ = self._listener.accept()
-            restore = Restore(sock, self._pids)
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            try:
-                while not self._memories and not restore.finished:
-                    poll.poll()
-                    self._hear(restore)
-            except CrError as error:
-                if self._guard:
-                    raise
-                log.warn(f"a connection comes to nothing: {error.message}")
-                sock.close()
-                continue
-            self._poll.register(sock, select.POLLIN)
-            self._remove_name()
-            return restore
+            for fd, _ in self._poll.poll():
+                if fd == self._listener.fileno():
+                    candidates.admit()
+                elif candidate := candidates.at(fd):
+                    if self._is_restore(candidate, candidates):
+                        candidates.close(but=candidate)
+                        self._remove_name()
+                        return candidate
+                elif self._remote and fd == self._remote.channel.fileno():
+                    self._receive(self._remote)
+
+    def _is_restore(self, candidate: Restore, candidates: Candidates) -> bool:
+        """Hear what it says. One that talks rubbish is dropped, unless it has brought a task before."""
+        try:
+            self._hear(candidate)
+        except CrError as error:
+            if self._guard:
+                raise
+            candidates.drop(candidate, error.message)
+        return bool(self._memories) or candidate.finished
 
     def _remove_name(self) -> None:
         self._listener.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -196,3 +197,21 @@ def test_rubbish_for_the_daemon(lazy: Lazy, said: bytes | str) -> None:
     lazy.act()
     lazy.check_result()
     lazy.check_served()
+
+
+@pytest.mark.parametrize("said", [b"", b"x"])
+def test_silence_at_the_daemon(lazy: Lazy, said: bytes) -> None:
+    """A restore that comes later, or is the last of many, does not wait for those who say nothing."""
+    lazy.start("read_all")
+    lazy.dump()
+    lazy.serve()
+    with contextlib.ExitStack() as clients:
+        for _ in range(20):
+            client = clients.enter_context(socket.socket(socket.AF_UNIX))
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("qq", 20, 0))
+            client.connect(str(lazy.images / "lazy-pages.socket"))
+            client.sendall(said)
+        lazy.restore()
+        lazy.act()
+        lazy.check_result()
+        lazy.check_served()
