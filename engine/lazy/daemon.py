@@ -22,7 +22,6 @@ from engine.lazy.link import NAME, Candidates, Restore
 from engine.lazy.memory import LazyMemory
 from engine.lazy.remote import AHEAD, RemotePages
 from engine.transport import endpoint
-from engine.transport.channel import PATIENCE_SECONDS
 from engine.transport.protocol import Command
 
 if TYPE_CHECKING:
@@ -140,7 +139,8 @@ class LazyPages:
         """Look at what has happened, answer faults, fill a little."""
         ready = [fd for fd, _ in self._poll.poll(self._wait_ms())]
         if not ready and not self._advances and self._remote and self._remote.waits:
-            raise CrError(f"{self._remote.channel.peer} does not answer, {PATIENCE_SECONDS:g} seconds were waited")
+            channel = self._remote.channel
+            raise CrError(f"{channel.peer} does not answer, {channel.patience:g} seconds were waited")
         for fd in ready:
             if fd in self._memories:
                 self._memories[fd].listen()
@@ -163,7 +163,7 @@ class LazyPages:
         """How long nothing may happen."""
         if self._advances:
             return 0
-        return PATIENCE_SECONDS * 1000 if self._remote and self._remote.waits else None
+        return self._remote.channel.patience * 1000 if self._remote and self._remote.waits else None
 
     def _hear(self, restore: Restore) -> None:
         for pid, fd in restore.read():

@@ -1,6 +1,6 @@
 """Where dump, image proxy, image cache and restore find each other: two unix sockets, and TCP between the machines.
 
-    dump -- image-proxy.sock --> image-proxy -- address, port --> image-cache <-- image-cache.sock -- restore
+dump -- image-proxy.sock --> image-proxy -- address, port --> image-cache <-- image-cache.sock -- restore
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import daemon
 from engine.errors import CrError
-from engine.transport.channel import PATIENCE_SECONDS
+from engine.transport.channel import PATIENCE_SECONDS, notice_death
 from engine.transport.frames import ImageLink
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ PROXY_SOCKET, CACHE_SOCKET = "image-proxy.sock", "image-cache.sock"
 _ADDRESS, _PORT = "127.0.0.1", 9996
 _MODE = 0o600
 _BACKLOG = 16
-_PROBES = 3
+_LONGER = 1.5
+"""How many times as long as a daemon waits for the other machine its own clients wait for it: it is to be heard when it
+says that the link is cut."""
 
 
 def patience(opts: Options) -> float:
@@ -39,7 +41,7 @@ def connect_unix(opts: Options, default: str, who: str) -> ImageLink:
     except OSError as error:
         sock.close()
         raise CrError(f"{who} is not to be reached at {name}: {error.strerror or error} (is it running?)") from error
-    return _greeted(ImageLink(sock, f"{who} at {name}", patience(opts), takes_fds=True))
+    return _greeted(ImageLink(sock, f"{who} at {name}", _LONGER * patience(opts), takes_fds=True))
 
 
 def connect_tcp(opts: Options) -> ImageLink:
@@ -89,21 +91,6 @@ def listen_tcp(opts: Options) -> socket.socket:
     except OSError as error:
         raise CrError(f"the image cache can't listen at {host} port {port}: {error.strerror or error}") from error
     return sock
-
-
-def notice_death(sock: socket.socket, seconds: float) -> None:
-    """Have the kernel end a connection whose other end has not answered for so long, also when nothing is being sent:
-    tcp(7)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    interval = max(1, round(seconds / (_PROBES + 1)))
-    for option, value in (
-        (socket.TCP_KEEPIDLE, interval),
-        (socket.TCP_KEEPINTVL, interval),
-        (socket.TCP_KEEPCNT, _PROBES),
-        (socket.TCP_USER_TIMEOUT, round(seconds * 1000)),
-    ):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def raise_descriptor_limit() -> None:
