@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -110,9 +110,11 @@ class Lazy:
 
     def dump_lazily(self, *options: str) -> None:
         """Start a dump that keeps the tree, and wait until its pages are to be had at self.port."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = 0
         self.source = self._await_ready("dump", "-t", str(self.pid), "--lazy-pages", *self.where(), *options)
+        found = re.search(r"its pages are to be had at 127\.0\.0\.1 port (\d+)", self.log("dump"))
+        assert found, self.log("dump")
+        self.port = int(found[1])
 
     def where(self) -> list[str]:
         """Options that name the socket between the dump and the daemon."""
