@@ -6,6 +6,8 @@ import contextlib
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 ENGINE = [sys.executable, "-m", "engine"]
 _PR_SET_CHILD_SUBREAPER = 36
+_CONNECT_SECONDS = 20
 
 
 class Lazy:
@@ -135,6 +138,15 @@ class Lazy:
         """Start the daemon and wait until a restore can come."""
         self.daemon = self._await_ready("lazy-pages", "--pidfile", "pidfile", *options)
         self.daemon_pid = int((self.images / "pidfile").read_text())
+
+    def connected(self) -> socket.socket:
+        """To the daemon. By a descriptor, since the path of a test's directory may be longer than a socket's name."""
+        client = socket.socket(socket.AF_UNIX)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("qq", _CONNECT_SECONDS, 0))
+        directory = os.open(self.images, os.O_PATH)
+        client.connect(f"/proc/self/fd/{directory}/lazy-pages.socket")
+        os.close(directory)
+        return client
 
     def restore(self, *options: str) -> None:
         assert self.run("restore", "-d", "--lazy-pages", *options) == 0, self.log("restore")

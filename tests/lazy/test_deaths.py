@@ -186,8 +186,7 @@ def test_rubbish_for_the_daemon(lazy: Lazy, said: bytes | str) -> None:
     lazy.start("read_all")
     lazy.dump()
     lazy.serve()
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(lazy.images / "lazy-pages.socket"))
+    with lazy.connected() as client:
         if isinstance(said, bytes):
             client.sendall(said)
         else:
@@ -207,9 +206,7 @@ def test_silence_at_the_daemon(lazy: Lazy, said: bytes) -> None:
     lazy.serve()
     with contextlib.ExitStack() as clients:
         for _ in range(20):
-            client = clients.enter_context(socket.socket(socket.AF_UNIX))
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("qq", 20, 0))
-            client.connect(str(lazy.images / "lazy-pages.socket"))
+            client = clients.enter_context(lazy.connected())
             client.sendall(said)
         lazy.restore()
         lazy.act()
