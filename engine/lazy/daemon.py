@@ -51,7 +51,7 @@ class LazyPages:
 
     def __init__(self, opts: Options) -> None:
         """Read the images and listen. Raises CrError."""
-        _widen_limit()
+        daemon.raise_descriptor_limit()
         with ImageDir(opts.images_dir_fd, bounded=True) as images:
             self._pids = {entry.pid for entry in images.read("PSTREE")}
             self._images = {pid: LazyImages(images, pid) for pid in self._pids if images.exists("MM", pid)}
@@ -276,11 +276,3 @@ def _connect(opts: Options, images: dict[int, LazyImages]) -> RemotePages | None
         tasks = f"{'task' if len(elsewhere) == 1 else 'tasks'} {', '.join(elsewhere)}"
         raise CrError(f"the images lack pages of {tasks}, which are where it was dumped (--page-server says where)")
     return None
-
-
-def _widen_limit() -> None:
-    """Every child of a fork brings a descriptor."""
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

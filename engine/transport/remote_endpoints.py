@@ -1,6 +1,6 @@
 """Where dump, image proxy, image cache and restore find each other: two unix sockets, and TCP between the machines.
 
-dump -- image-proxy.sock --> image-proxy -- address, port --> image-cache <-- image-cache.sock -- restore
+    dump -- image-proxy.sock --> image-proxy -- address, port --> image-cache <-- image-cache.sock -- restore
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import daemon
 from engine.errors import CrError
-from engine.transport.channel import PATIENCE_SECONDS, notice_death
+from engine.transport.channel import notice_death
 from engine.transport.frames import ImageLink
 
 if TYPE_CHECKING:
@@ -26,22 +26,17 @@ _LONGER = 1.5
 says that the link is cut."""
 
 
-def patience(opts: Options) -> float:
-    """Seconds that a peer is waited for."""
-    return float(opts.remote_timeout or PATIENCE_SECONDS)
-
-
 def connect_unix(opts: Options, default: str, who: str) -> ImageLink:
     """To the proxy, or to the cache. who: "the image proxy". CrError: nobody is there."""
     name = os.path.abspath(opts.remote_socket or default)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(patience(opts))
+        sock.settimeout(opts.remote_timeout)
         sock.connect(name)
     except OSError as error:
         sock.close()
         raise CrError(f"{who} is not to be reached at {name}: {error.strerror or error} (is it running?)") from error
-    return _greeted(ImageLink(sock, f"{who} at {name}", _LONGER * patience(opts), takes_fds=True))
+    return _greeted(ImageLink(sock, f"{who} at {name}", _LONGER * opts.remote_timeout, takes_fds=True))
 
 
 def connect_tcp(opts: Options) -> ImageLink:
@@ -49,11 +44,11 @@ def connect_tcp(opts: Options) -> ImageLink:
     address = _tcp_address(opts)
     where = f"the image cache at {address[0]} port {address[1]}"
     try:
-        sock = socket.create_connection(address, patience(opts))
+        sock = socket.create_connection(address, opts.remote_timeout)
     except OSError as error:
         raise CrError(f"{where} is not to be reached: {error.strerror or error} (is it running?)") from error
-    notice_death(sock, patience(opts))
-    return _greeted(ImageLink(sock, where, patience(opts)))
+    notice_death(sock, opts.remote_timeout)
+    return _greeted(ImageLink(sock, where, opts.remote_timeout))
 
 
 def _greeted(link: ImageLink) -> ImageLink:
@@ -91,14 +86,6 @@ def listen_tcp(opts: Options) -> socket.socket:
     except OSError as error:
         raise CrError(f"the image cache can't listen at {host} port {port}: {error.strerror or error}") from error
     return sock
-
-
-def raise_descriptor_limit() -> None:
-    """As far as it goes: each image that is held takes one."""
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _tcp_address(opts: Options) -> tuple[str, int]:
