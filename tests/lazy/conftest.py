@@ -173,9 +173,14 @@ class Lazy:
         def step() -> bool:
             for number in (signal.SIGCONT, signal.SIGSTOP):
                 os.kill(self.daemon_pid, number)
+            wait_until(self._daemon_stands, "the daemon stands still")
             return true()
 
         wait_until(step, "the daemon has done enough")
+
+    def _daemon_stands(self) -> bool:
+        status = Path(f"/proc/{self.daemon_pid}/status").read_text()
+        return "State:\tT" in status or "State:\tZ" in status
 
     def check_result(self) -> None:
         result = self.place / "result"
@@ -195,6 +200,14 @@ class Lazy:
             while os.waitpid(-self.pid, os.WNOHANG)[0]:
                 continue
         return not os.path.exists(f"/proc/{self.pid}")
+
+    def end_restored(self) -> None:
+        """Kill what has been restored, and the daemon. The images can be restored once more."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.daemon.kill()
+        self.daemon.wait()
+        wait_until(self.is_gone, "the restored tree has gone")
 
     def end(self) -> None:
         for process in reversed(self._processes[1:]):
