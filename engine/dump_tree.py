@@ -104,8 +104,9 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                     undo.pop_all()
                     commit()
                     _end(tree, opts)
-                if confirm:
-                    confirm()
+            tree.await_reaping()
+            if confirm:
+                confirm()
         images.settle()
         images.conclude(not status)
         if opts.auto_dedup and not status:

@@ -32,7 +32,9 @@ class Count {
     public static void main(String[] words) throws Exception {
         var queue = new SynchronousQueue<Integer>();
         for (int i = 0; i < 10; i++)
-            new Thread(() -> { try { while (true) queue.put(new byte[100_000].length); } catch (Exception e) { } }).start();
+            new Thread(() -> {
+                try { while (true) queue.put(new byte[100_000].length); } catch (Exception e) { }
+            }).start();
         for (long sum = 0; ; Thread.sleep(1)) System.out.println(sum += queue.take());
     }
 }
@@ -53,16 +55,19 @@ def _count(place: Path) -> int:
     return int(lines[-2]) if len(lines) > 1 else 0
 
 
+def _await_counting(place: Path) -> None:
+    before = _count(place)
+    wait_until(lambda: _count(place) > before, "it counts", (place / "output").read_text)
+
+
 def _goes_on_counting(tmp_path: Path, start: Callable[[Path], int]) -> None:
     def work(place: Path) -> str:
         pid = start(place)
         (place / "images").mkdir()
         for _ in range(_TIMES):
-            before = _count(place)
-            wait_until(lambda: _count(place) > before, "it counts", (place / "output").read_text)
+            _await_counting(place)
             there_and_back(pid, place / "images")
-        before = _count(place)
-        wait_until(lambda: _count(place) > before, "it still counts", (place / "output").read_text)
+        _await_counting(place)
         return ""
 
     ward.inside(tmp_path, work, _PATIENCE)
