@@ -19,20 +19,25 @@ _RESTORE_STEPS = ["pre-restore", "post-restore", "pre-resume", "post-resume"]
 
 
 def test_there_and_back_as_runc_asks_for_it(sleeper: int, images: str, tmp_path: Path) -> None:
-    """Directories are descriptors of the client's that the engine has not inherited, steps are notified."""
+    """Directories are descriptors of the client's that the engine has not inherited, steps are notified. It tells of
+    mounts, devices and networks whether the tree has any or not."""
     (tmp_path / "work").mkdir()
     here = {"images_dir_fd": os.open(images, os.O_RDONLY), "work_dir_fd": os.open(tmp_path / "work", os.O_RDONLY)}
     common = {**here, "log_level": 4, "notify_scripts": True, "shell_job": False, "file_locks": True}
-    common |= {"tcp_established": False, "ext_unix_sk": True, "manage_cgroups": True, "manage_cgroups_mode": 3}
+    common |= {"tcp_established": True, "ext_unix_sk": True, "manage_cgroups": True, "manage_cgroups_mode": 3}
+    common |= {"root": images, "empty_ns": 0x40000000, "ext_mnt": [{"key": "/etc/hosts", "val": "/etc/hosts"}]}
+    told = {"external": ["net[4026531840]:extRootNetNS"], "tcp_skip_in_flight": True}
     with started(SWRK) as client:
-        answer = client.ask("DUMP", {"pid": sleeper, "log_file": "dump.log", "orphan_pts_master": True, **common})
+        said = {"pid": sleeper, "log_file": "dump.log", "orphan_pts_master": True, **told, **common}
+        answer = client.ask("DUMP", said)
         assert answer.success, answer
         assert not answer.dump.restored
         assert client.steps == [(step, 0) for step in _DUMP_STEPS]
         assert client.process.wait(30) == 0
     await_end(sleeper)
+    made = {"evasive_devices": True, "rst_sibling": True, "veths": [{"if_in": "eth0", "if_out": "veth0"}]}
     with started(SWRK) as client:
-        answer = client.ask("RESTORE", {"log_file": "restore.log", "orphan_pts_master": True, **common})
+        answer = client.ask("RESTORE", {"log_file": "restore.log", "orphan_pts_master": True, **made, **common})
         assert answer.success, answer
         assert answer.restore.pid == sleeper
         assert client.steps == [(step, sleeper if step == "post-restore" else 0) for step in _RESTORE_STEPS]
@@ -82,14 +87,20 @@ def test_a_client_that_does_not_answer_a_step(sleeper: int, images: str, answer:
     assert is_running(sleeper)
 
 
-def test_a_client_names_external_files_when_asked(sleeper: int, images: str) -> None:
-    """What it names then is refused by name like any other option."""
-    with started(SWRK) as client:
-        client.externals = ["mnt[/x]:y"]
-        answer = client.ask("DUMP", {"pid": sleeper, "images_dir": images, "notify_scripts": True})
-        assert not answer.success
-        assert "--external mnt[/x]:y (external mounts) is not supported" in answer.cr_errmsg
-    assert is_running(sleeper)
+def test_a_client_names_external_files_when_asked(images: str) -> None:
+    """Here the peer of a socket, which nothing else allows to be left behind."""
+    ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    words = ["sleep", "1000"]
+    with ours, its, started(SWRK) as client, subprocess.Popen(words, stdin=its, start_new_session=True) as task:
+        client.externals = [f"unix[{os.fstat(ours.fileno()).st_ino}]"]
+        wait_until(lambda: b"sleep" in Path(f"/proc/{task.pid}/cmdline").read_bytes(), "it has begun")
+        said = {"pid": task.pid, "images_dir": images, "notify_scripts": True, "leave_running": True}
+        answer = client.ask("DUMP", said)
+        with started(SWRK) as another:
+            refusal = another.ask("DUMP", said)
+        task.kill()
+    assert answer.success, answer
+    assert "is not in the tree" in refusal.cr_errmsg
 
 
 def _dump(pid: int, images: str) -> None:
