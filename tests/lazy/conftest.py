@@ -207,6 +207,7 @@ class Lazy:
             os.killpg(self.pid, signal.SIGKILL)
         self.daemon.kill()
         self.daemon.wait()
+        (self.images / "pidfile").unlink()
         wait_until(self.is_gone, "the restored tree has gone")
 
     def end(self) -> None:
