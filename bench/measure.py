@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FROZEN_GOAL, START_GOAL, SPEED_GOAL = 5.0, 60.0, 0.8
 SERVICE_GOAL = 15.0
+SNAPSHOT_GOAL = 1 / 20
 _MIB = 1 << 20
 
 
@@ -174,6 +175,21 @@ def pages_sent(bench: Bench) -> Iterator[Row]:
     yield from page_server.measure(bench.mebibytes // 2, bench.runs)
 
 
+def snapshot(bench: Bench) -> Iterator[Row]:
+    """How long a large process stands still when its twin writes its memory, against a plain dump."""
+    plain = best = together = math.inf
+    with subjects.running(subjects.memory(bench.mebibytes)) as pid:
+        for _ in range(bench.runs):
+            with tempfile.TemporaryDirectory(prefix="crucible-bench-") as images:
+                OURS.dump(pid, images, "-R")
+                plain = min(plain, OURS.frozen(images))
+                together = min(together, OURS.dump(pid, images, "-R", "--snapshot"))
+                best = min(best, OURS.frozen(images))
+    note = f"{best:.1f} ms, plain dump {plain:.0f} ms, the whole command {together:.0f} ms"
+    size = f"{bench.mebibytes} MiB"
+    yield Row(f"frozen time of a snapshot of {size}", best / plain, "of a plain dump's", note, SNAPSHOT_GOAL)
+
+
 def curves(bench: Bench) -> Iterator[Row]:
     """The time for one task, thread, descriptor or mapping must not grow with their number."""
     for what, subject, numbers in (
@@ -222,6 +238,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "parallel": parallel,
     "increments": increments,
     "page-server": pages_sent,
+    "snapshot": snapshot,
     "curves": curves,
     "crit": crit,
 }

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 def run(opts: Options, runner: Runner = worker.run) -> int:
     """The verb. runner: of engine/worker.py. Returns the exit status; raises CrError."""
-    return runner(partial(_work, opts, root_of(opts, "dump")))
+    root_pid = root_of(opts, "dump")
+    if opts.snapshot and not opts.leave_running:
+        raise CrError("--snapshot is for tasks that go on (add --leave-running)", EBADRQC)
+    if opts.snapshot and opts.lazy_pages:
+        raise CrError("--lazy-pages needs a tree that stands, --snapshot lets it go on (use one)", EBADRQC)
+    return runner(partial(_work, opts, root_pid))
 
 
 def root_of(opts: Options, verb: str) -> int:

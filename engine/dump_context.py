@@ -12,6 +12,7 @@ from engine.plugins import Plugins
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.dump_twins import Twins
     from engine.images.directory import ImageDir
     from engine.objects.base import FileKind, OpenFile
     from engine.objects.table import DumpedTables
@@ -31,6 +32,7 @@ class DumpContext(Parts):
     tasks      pstree order, zombies included
     problems   everything that stands against the dump; raised together before anything is changed
     files      descriptions in the order of their ids
+    twins      of the tasks, which run on before their memory is written (--snapshot)
     parent     the images that these build on, and watch, how changed memory is found (--prev-images-dir, --track-mem)
     plugins    between their init and fini
     uptime     of the machine when the tree had been frozen, in microseconds
@@ -54,6 +56,7 @@ class DumpContext(Parts):
         self.parent = parent
         self.watch = watch
         self.plugins = plugins or Plugins()
+        self.twins: Twins | None = None
         self.uptime = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
         self.problems = Problems()
         self.files: list[OpenFile] = []

@@ -12,11 +12,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel.memory import Memory
+from engine.kernel.pagemap import private_pages
 from engine.kernel.proc_maps import PROT_EXEC
 from engine.tape.cave import find_cave
 from engine.tape.tape import Tape
 from engine.tape.visit import SCRATCH_SIZE, Visit
-from engine.task import core, mm, pages
+from engine.task import core, mm, pages, uprobes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,31 +66,42 @@ def watch(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> list[
 def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
     """Visit every task: ask it what only it knows, and let all of them write their memory at the same time."""
     with ExitStack() as visits:
-        writers = []
+        writers: list[Iterator[None]] = []
         for task in tasks:
             entrance = _Entrance(task, mms[task.pid])
             for thread in task.threads[1:]:
                 with entrance.visit(thread) as visit:
                     _ask(visit, core.ask_thread, thread)
-            runs = _to_store(ctx, task, mms[task.pid])
-            if ctx.opts.lazy_pages:
+            layout = mms[task.pid]
+            may_wait = ctx.twins is not None and ctx.twins.may_look_later(ctx, task, layout, entrance.cave)
+            runs = None if may_wait else _to_store(ctx, task, layout)
+            if runs and ctx.opts.lazy_pages:
                 runs = _leave_lazy(ctx, task, runs)
             task.visit = visits.enter_context(entrance.visit(task.leader))
             tape = Tape()
-            answers = [mm.ask_task(tape, task, mms[task.pid]), *core.ask_thread(tape, task.leader)]
+            answers = [mm.ask_task(tape, task, layout), *core.ask_thread(tape, task.leader)]
             task.visit.run(tape)
             for answer in answers:
                 answer()
-            writers.append(_write_memory(ctx, task, runs, entrance.cave))
+            if ctx.twins and (deputy := ctx.twins.stand_in(task, layout, runs)):
+                ctx.twins.writing.append(_write_memory(ctx, deputy, runs, layout, entrance.cave))
+            else:
+                runs = _to_store(ctx, task, layout) if runs is None else runs
+                writers.append(_write_memory(ctx, task, runs, layout, entrance.cave))
         if ctx.watch and ctx.opts.track_mem:
             ctx.watch.begin()
             for task in tasks:
                 ctx.watch.watch(task, mms[task.pid].vmas)
-        with ctx.stats.timing("memdump_time"):
-            if ctx.sinks.one_at_a_time:
-                deque(chain.from_iterable(writers), maxlen=0)
-            else:
-                _run_together(writers)
+        run_writers(ctx, writers)
+
+
+def run_writers(ctx: DumpContext, writers: list[Iterator[None]]) -> None:
+    """Have memory written."""
+    with ctx.stats.timing("memdump_time"):
+        if ctx.sinks.one_at_a_time:
+            deque(chain.from_iterable(writers), maxlen=0)
+        else:
+            _run_together(writers)
 
 
 class _Entrance:
@@ -107,7 +119,7 @@ class _Entrance:
 def _to_store(ctx: DumpContext, task: Task, layout: Message) -> list[pages.Run]:
     """All its pages, those that did not change since the parent images left to them. What the kernel writes to a
     ring of aio no page table tells."""
-    runs = pages.runs_to_store(task, layout)
+    runs = pages.runs_to_store(layout, uprobes.own_pages(task, private_pages(task.proc)))
     if ctx.watch is None or ctx.parent is None or not ctx.parent.knows(task):
         return runs
     from engine.task import increment
@@ -147,8 +159,10 @@ def _ask(visit: Visit, ask: Any, thread: Any) -> None:
         answer()
 
 
-def _write_memory(ctx: DumpContext, task: Task, runs: list[pages.Run], cave: Cave) -> Iterator[None]:
-    """Its page map and pages, to where they go."""
+def _write_memory(
+    ctx: DumpContext, task: pages.Owner, runs: list[pages.Run] | None, layout: Message, cave: Cave
+) -> Iterator[None]:
+    """Its page map and pages, to where they go. runs: None for those that a deputy has."""
     from engine.transport.sink import FileSink
 
     def original(start: int, end: int) -> bytes | None:
@@ -159,6 +173,8 @@ def _write_memory(ctx: DumpContext, task: Task, runs: list[pages.Run], cave: Cav
         content[at : at + cave.size] = cave.original
         return bytes(content)
 
+    if runs is None:
+        runs = pages.runs_to_store(layout, iter(private_pages(task.memory.tid)))
     with ctx.sinks.open("PAGEMAP", task.pid) as sink:
         sink.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
         _count(ctx, runs)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterator
 
+    from engine.dump_twins import Twins
     from engine.images.directory import ImageDir
     from engine.options import Options
     from engine.task.tree import Task
@@ -80,6 +81,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         sinks_of(opts, images) as sinks,
         _incremental(images, opts, sinks) as (parent, way),
         _lazy(opts) as server,
+        _twins(opts, root_pid) as twins,
         ExitStack() as undo,
     ):
         if not scripts.run("pre-dump"):
@@ -94,6 +96,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                 if opts.client:
                     opts.client.ask_for_externals(opts, (task.pid for task in tree.root.walk()))
                 ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way, plugins)
+                ctx.twins = twins
                 undo.callback(ctx.undo)
                 _dump(ctx)
                 status = _conclude(ctx, scripts)
@@ -104,9 +107,11 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                     undo.pop_all()
                     commit()
                     _end(tree, opts)
-            tree.await_reaping()
-            if confirm:
-                confirm()
+                if confirm:
+                    confirm()
+        if twins:
+            twins.write(ctx)
+            _complete(ctx)
         images.settle()
         images.conclude(not status)
         if opts.auto_dedup and not status:
@@ -149,6 +154,20 @@ def _serve(ctx: DumpContext, scripts: ActionScripts, server: socket.socket) -> C
 
     ctx.images.settle()
     return partial(frozen.confirm, frozen.serve(ctx.opts, scripts, server, ctx.part(frozen.FrozenPages)))
+
+
+@contextlib.contextmanager
+def _twins(opts: Options, root_pid: int) -> Iterator[Twins | None]:
+    """The twins of the tasks, with --snapshot. The root's user is likely to be that of all tasks."""
+    if not opts.snapshot:
+        yield None
+        return
+    from engine.dump_twins import Twins
+
+    with Twins() as twins:
+        with contextlib.suppress(OSError):
+            twins.prepare(read_status(root_pid).uids.effective)
+        yield twins
 
 
 def _dedup(images: ImageDir) -> None:
@@ -255,6 +274,14 @@ def _dump(ctx: DumpContext) -> None:
         cpuinfo.write(ctx.images)
     _write_clocks(ctx)
     ctx.plugins.tell("DUMP_DEVICES_LATE", f"task {ctx.root.pid}", ctx.root.pid)
+    if ctx.twins:
+        tables.close()
+    else:
+        _complete(ctx)
+
+
+def _complete(ctx: DumpContext) -> None:
+    """All pages have been written: what makes these files a dump."""
     ctx.sinks.finish()
     inventory.write(ctx)
 

@@ -286,6 +286,7 @@ class Options:
         default="splice",
         rpc="pre_dump_mode",
     )
+    snapshot: bool = flag("dump", "let the tasks go on before their memory is written; needs --leave-running")
     lazy_pages: bool = flag(
         "dump restore page-server", "move memory only when it is touched", negatable=False, rpc="lazy_pages"
     )
@@ -321,11 +322,7 @@ class Options:
         "unix socket of the image proxy (default: image-proxy.sock) or cache (image-cache.sock), in the work dir",
     )
     remote_timeout: int = one(
-        "SECONDS",
-        f"{_REMOTE} {_REMOTE_DAEMONS} page-server lazy-pages",
-        "how long a silent peer is waited for",
-        values.positive,
-        default=30,
+        "SECONDS", f"{_REMOTE} {_REMOTE_DAEMONS}", "how long a silent peer is waited for", values.positive, default=30
     )
     max_memory: int = one(
         "SIZE", "image-cache", "memory for images (default: three quarters of what is free)", values.size, default=0

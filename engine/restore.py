@@ -24,6 +24,7 @@ from engine.plugins import running
 from engine.restore_check import prepare
 from engine.restore_context import RestoreContext
 from engine.stats import RestoreStats
+from engine.tape.channel import StubChannel
 from engine.tape.stub import (
     CLONE_FILES,
     CLONE_FS,
@@ -97,7 +98,7 @@ class Restore:
         self.spaces: dict[int, AddressSpace] = {}
         self.memory_of: dict[int, AddressSpace] = {}
         self.parked: list[tuple[int, int]] = []
-        self.channel: table.Channel
+        self.channel: StubChannel
         self.made: list[RestoredTask] = []
 
     def build(self, stats: RestoreStats) -> None:
@@ -127,7 +128,7 @@ class Restore:
         if not self.scripts.run("pre-restore"):
             raise CrError("the pre-restore script failed, nothing has been restored")
         self.plugins.tell("RESTORE_INIT", "the images")
-        self.channel = self.ctx.channel = table.Channel(table.channel_number(self.ctx))
+        self.channel = self.ctx.channel = StubChannel(table.channel_number(self.ctx))
         try:
             with stats.timing("forking_time"):
                 self._stage("ROOT_TASK", self._make_root)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.images.directory import ImageDir
-    from engine.objects.table import Channel
     from engine.options import Options
+    from engine.tape.channel import Channel
     from engine.tape.stub import Stub
 
 Message = Any

@@ -16,7 +16,8 @@ class Memory:
 
     def __init__(self, pid: int, tid: int | None = None) -> None:
         self.pid = pid
-        self._fd = os.open(f"/proc/{tid or pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        self.tid = tid or pid
+        self._fd = os.open(f"/proc/{self.tid}/mem", os.O_RDWR | os.O_CLOEXEC)
 
     @property
     def fd(self) -> int:

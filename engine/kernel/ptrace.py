@@ -83,23 +83,25 @@ class Status(NamedTuple):
 
 
 class Tracee:
-    """A traced thread. Requests need it stopped, except interrupt()."""
+    """A traced thread. Requests need it stopped, except interrupt(). options: those it is traced with."""
 
-    __slots__ = ("tid",)
+    __slots__ = ("options", "tid")
 
-    def __init__(self, tid: int) -> None:
+    def __init__(self, tid: int, options: int = 0) -> None:
         self.tid = tid
+        self.options = options
 
     @classmethod
     def seize(cls, tid: int, options: int = O_TRACESYSGOOD) -> Tracee:
         ptrace(SEIZE, tid, 0, options)
-        return cls(tid)
+        return cls(tid, options)
 
     def interrupt(self) -> None:
         ptrace(INTERRUPT, self.tid)
 
     def set_options(self, options: int) -> None:
         ptrace(SETOPTIONS, self.tid, 0, options)
+        self.options = options
 
     def wait(self) -> Status:
         """Block until the thread stops or dies."""

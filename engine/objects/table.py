@@ -11,8 +11,6 @@ to the first, none is in the way of another.
 from __future__ import annotations
 
 import os
-import socket
-import struct
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
@@ -31,14 +29,13 @@ if TYPE_CHECKING:
     from engine.dump_context import DumpContext
     from engine.images.reader import ImageReader
     from engine.restore_context import RestoreContext, RestoredTask
-    from engine.tape.stub import Stub
+    from engine.tape.channel import Channel
     from engine.task.tree import Task
 
 Message = Any
 
 _FD_CLOEXEC = 1
 _F_SETFD = 2
-_SCM_MAX_FD = 253
 _HIGHEST_FD = 1 << 30
 """The most that sysctl_nr_open(5) can be set to, about."""
 _AT_ONCE = 200
@@ -135,9 +132,7 @@ class DumpedTables:
         self._ctx.images.write("FILES", sorted(self._ctx.entries, key=lambda entry: int(entry.id)))
         for files_id, table in self._tables.items():
             entries = [
-                message("fdinfo_entry")(
-                    id=file.id, flags=_FD_CLOEXEC if cloexec else 0, type=file.kind.type, fd=number
-                )
+                message("fdinfo_entry")(id=file.id, flags=_FD_CLOEXEC if cloexec else 0, type=file.kind.type, fd=number)
                 for number, cloexec, file in table
             ]
             self._ctx.images.write("FDINFO", entries, files_id)
@@ -243,37 +238,6 @@ def open_all(ctx: RestoreContext) -> None:
             if kind.has_fown:
                 fown.restore(ctx.opened[file_id], message.fown, ctx)
             filled.add(file_id)
-
-
-class Channel:
-    """The socket over which stubs get descriptors. All stubs have the same end: one reads at a time, when told."""
-
-    def __init__(self, number: int) -> None:
-        self.engine_end, self.stub_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.number = number
-
-    def send(self, stub: Stub, fds: list[int]) -> list[int]:
-        """Give a stub copies of our descriptors: its lowest free numbers, in order, which are returned."""
-        numbers: list[int] = []
-        for first in range(0, len(fds), _SCM_MAX_FD):
-            batch = fds[first : first + _SCM_MAX_FD]
-            tape = Tape()
-            control_size = 16 + 4 * len(batch)
-            header = tape.words(
-                0, 0, tape.words(tape.buffer(1), 1), 1, control := tape.buffer(control_size), control_size, 0
-            )
-            tape.call("recvmsg", self.number, header, 0)
-            socket.send_fds(self.engine_end, [b"!"], batch)
-            stub.run(tape)
-            length, *_ = struct.unpack_from("<Q", control.content)
-            if length != control_size:
-                raise CrError(f"task {stub.tid}: has no free descriptor to be given a file (raise RLIMIT_NOFILE)")
-            numbers += struct.unpack_from(f"<{len(batch)}i", control.content, 16)
-        return numbers
-
-    def close(self) -> None:
-        self.engine_end.close()
-        self.stub_end.close()
 
 
 def hand_out(task: RestoredTask, ctx: RestoreContext, channel: Channel) -> None:

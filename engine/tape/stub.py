@@ -18,7 +18,8 @@ from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.memory import Memory
 from engine.tape import arch as architectures
-from engine.tape.tape import LAST, RECORD, Tape, TapeError
+from engine.tape.runner import Runner
+from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
     import socket
@@ -32,7 +33,7 @@ STUB_SIZE = CODE_SIZE + ARENA_SIZE + PARKING_SIZE
 
 CLONE_VM, CLONE_FS, CLONE_FILES, CLONE_SIGHAND = 0x100, 0x200, 0x400, 0x800
 CLONE_PARENT, CLONE_THREAD, CLONE_SYSVSEM = 0x8000, 0x10000, 0x40000
-_CLONE_ARGS = struct.Struct("<11Q")
+CLONE_ARGS = struct.Struct("<11Q")
 _OPTIONS = (
     ptrace.O_EXITKILL
     | ptrace.O_TRACESYSGOOD
@@ -41,7 +42,6 @@ _OPTIONS = (
     | ptrace.O_TRACECLONE
     | ptrace.O_TRACEEXEC
 )
-_NEW_TASK_EVENTS = (ptrace.EVENT_FORK, ptrace.EVENT_VFORK, ptrace.EVENT_CLONE)
 _MFD_CLOEXEC = 1
 _RW, _RX, _RWX = 3, 5, 7
 _MAP_FIXED_ANONYMOUS = 0x02 | 0x10 | 0x20
@@ -66,87 +66,23 @@ def _program(base: int) -> bytes:
     return (header + code + tapes).ljust(PAGE, b"\0") + interpreter.ljust(PAGE, b"\0")
 
 
-class Stub:
+class Stub(Runner):
     """One thread that runs tapes. A new process or thread comes from clone() of another stub.
 
-    tid    thread id, also in the engine's pid namespace
     base   where the stub's code stands; same in the whole tree
     """
 
-    def __init__(self, tid: int, tracee: ptrace.Tracee, memory: Memory, base: int, slot: int = 0) -> None:
-        self.tid = tid
-        self.tracee = tracee
-        self.memory = memory
+    def __init__(self, tid: int, tracee: ptrace.Tracee, memory: Memory, base: int) -> None:
+        super().__init__(tid, tracee, memory, base, base + CODE_SIZE + 64, ARENA_SIZE - 64)
         self.base = base
-        self.arch = architectures.current()
-        self._new_tasks: list[int] = []
-        self._code = base
-        self._arena = base + CODE_SIZE + 64
+
+    def failure(self, what: str) -> CrError:
+        return CrError(f"task {self.tid}: {what} while it was restored")
 
     @property
     def parking(self) -> int:
         """Address of PARKING_SIZE bytes where mappings can wait until their place is free."""
         return self.base + CODE_SIZE + ARENA_SIZE
-
-    @property
-    def arena_size(self) -> int:
-        """Bytes that one tape may have."""
-        return ARENA_SIZE - 64
-
-    # Running tapes
-
-    def start(self, tape: Tape) -> None:
-        """Let the stub begin a tape; finish() waits for its end."""
-        self._prepare(tape)
-        self.tracee.cont()
-
-    def _prepare(self, tape: Tape) -> None:
-        if tape.size > self.arena_size:
-            raise CrError(f"task {self.tid}: {tape.size} bytes of state at once, where {self.arena_size} are possible")
-        self.memory.write(self._arena, tape.compile(self._arena, LAST))
-        registers = self.registers()
-        self.set_registers(self.arch.interpreting(registers, self._code, self._arena, -1, 0))
-
-    def finish(self, tape: Tape) -> None:
-        """Wait for the tape that start() began and take its results. Raises TapeError."""
-        self._await_trap()
-        stopped_at = (self.arch.current_record(self.registers()) - self._arena) // RECORD.size
-        try:
-            tape.load(self.memory.read(self._arena, tape.size), stopped_at)
-        except TapeError as error:
-            error.tid = self.tid
-            raise
-
-    def run(self, tape: Tape) -> None:
-        """Run a tape to its end. Raises TapeError when a call fails that may not."""
-        if len(tape):
-            self.start(tape)
-            self.finish(tape)
-
-    def _await_trap(self) -> None:
-        while True:
-            status = self.tracee.wait()
-            if status.dead:
-                raise CrError(f"task {self.tid}: died while it was restored (wait status {status.raw:#x})")
-            if status.event in _NEW_TASK_EVENTS:
-                self._new_tasks.append(self.tracee.event_message())
-            elif status.is_signal and status.signal == ptrace.SIGTRAP:
-                return
-            elif status.is_signal and status.signal != signal.SIGCHLD:
-                raise CrError(
-                    f"task {self.tid}: signal {status.signal} while it was restored, at {self._where()}"
-                )
-            self.tracee.cont()
-
-    def _where(self) -> str:
-        return ", ".join(f"{name}={value:#x}" for name, value in self.registers().items())
-
-    def registers(self) -> dict[str, int]:
-        registers: dict[str, int] = self.arch.unpack(self.tracee.regset(ptrace.NT_PRSTATUS))
-        return registers
-
-    def set_registers(self, registers: dict[str, int]) -> None:
-        self.tracee.set_regset(ptrace.NT_PRSTATUS, self.arch.pack(registers))
 
     def suspend_seccomp(self) -> None:
         """Have the kernel ignore the thread's seccomp filters until it is let go."""
@@ -160,13 +96,13 @@ class Stub:
         """
         self._protect(self.parking, _RWX)
         self.memory.write(self.parking, self.arch.INTERPRETER)
-        self._code = self.parking
+        self.code = self.parking
         tape = Tape()
         tape.call("mmap", self.base, CODE_SIZE, _RW, _MAP_FIXED_ANONYMOUS, -1, 0)
         self.run(tape)
         self.memory.write(self.base, self.arch.INTERPRETER)
         self._protect(self.base, _RX)
-        self._code = self.base
+        self.code = self.base
         self._protect(self.parking, _RW)
 
     def _protect(self, page: int, prot: int) -> None:
@@ -185,14 +121,12 @@ class Stub:
         ids = tape.buffer(struct.pack("<i", tid))
         exit_signal = 0 if flags & (CLONE_THREAD | CLONE_PARENT) else signal.SIGCHLD
         args = tape.words(flags, 0, 0, 0, exit_signal, 0, 0, 0, ids, 1, 0)
-        tape.call("clone3", args, _CLONE_ARGS.size)
+        tape.call("clone3", args, CLONE_ARGS.size)
         try:
             self.run(tape)
         except OSError as error:
             raise _cannot_make(tid, error) from error
-        new = ptrace.Tracee(self._new_tasks.pop())
-        while new.wait().event != ptrace.EVENT_STOP:
-            new.cont()
+        new = self.take_new_task()
         memory = self.memory if flags & CLONE_VM else Memory(tid)
         return Stub(tid, new, memory, self.base)
 
@@ -200,7 +134,7 @@ class Stub:
 
     def let_go(self, tape: Tape, sigmask: int) -> None:
         """Run a tape that ends the thread, which is not traced any more and has this signal mask."""
-        self._prepare(tape)
+        self.prepare(tape)
         self.tracee.set_sigmask(sigmask)
         self.tracee.detach()
 
@@ -262,7 +196,7 @@ def _clone3_root(pid: int, flags: int, program: int, channel: int, number: int, 
 
     ids = ctypes.c_int32(pid)
     exit_signal = 0 if flags & CLONE_PARENT else int(signal.SIGCHLD)
-    args = _CLONE_ARGS.pack(flags, 0, 0, 0, exit_signal, 0, 0, 0, ctypes.addressof(ids), 1, 0)
+    args = CLONE_ARGS.pack(flags, 0, 0, 0, exit_signal, 0, 0, 0, ctypes.addressof(ids), 1, 0)
     try:
         child = syscall(NR["clone3"], args, len(args))
     except OSError as error:

@@ -48,11 +48,16 @@ PAGE = 4096
 SCRATCH_SIZE = 1 << 20
 _MAILBOX = struct.Struct("<QQ")
 _RESCUE = 64
-_ARENA = 1024
 _LIMITS = 512
+_ARENA = PAGE
+"""Tapes have pages of their own, so that what leads home can be kept from a child: birth.py."""
 _RLIMIT_NOFILE = 7
 _NO_SOCKET = 0x7FFFFFFF
 _NO_FD = 0xFFFFFFFFFFFFFFFF
+_NOTHING = RECORD.pack(NR["close"], MAY_FAIL, _NO_FD, *(0,) * 6)
+"""A record that does nothing."""
+_NOBODY = 0x7FFFFFFF
+_WALL = 0x40000000
 _MAP = 0x02 | 0x20 | 0x100000  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
 _PROT_RW = 3
 _POLL_MS = 50
@@ -84,6 +89,11 @@ class Visit:
     def arena_size(self) -> int:
         """Bytes that one tape may have."""
         return SCRATCH_SIZE - _ARENA
+
+    @property
+    def arena(self) -> int:
+        """Where tapes go."""
+        return self.scratch + _ARENA
 
     @staticmethod
     def cave_size() -> int:
@@ -164,7 +174,7 @@ class Visit:
         tape.store(close_second, _NO_FD)
         tape.call("close", int32_at(pair, 4))
         self._slot = close_second
-        arena = self.scratch + _ARENA
+        arena = self.arena
         self.memory.write(self.scratch, _MAILBOX.pack(0, rescue))
         self.memory.write(arena, tape.compile(arena))
         arch = self.arch
@@ -205,7 +215,7 @@ class Visit:
         self.memory.write(rescue, RECORD.pack(NR["setrlimit"], MAY_FAIL, _RLIMIT_NOFILE, old, *(0,) * 5))
         tape = Tape()
         tape.call("setrlimit", _RLIMIT_NOFILE, wider)
-        arena = self.scratch + _ARENA
+        arena = self.arena
         self.memory.write(arena, tape.compile(arena))
         return self._interpret(arena) == 0
 
@@ -216,21 +226,17 @@ class Visit:
         return CrError(f"task {self.memory.pid}: was killed while it was dumped")
 
     def _write_rescue_tape(self, rescue: int) -> tuple[int, int]:
-        """A place for the call of _widen_limit(), two closes, of nothing as yet, and home. Returns the addresses of the
-        two descriptor slots."""
-        nothing = RECORD.pack(NR["close"], MAY_FAIL, _NO_FD, *(0,) * 6)
+        """Places for the calls of _widen_limit() and reaping(), two closes, of nothing as yet, and home. Returns the
+        addresses of the two descriptor slots."""
         last = RECORD.pack(NR["close"], MAY_FAIL | HOME, _NO_FD, *(0,) * 6)
-        self.memory.write(rescue, nothing + nothing + last)
-        return rescue + RECORD.size + 8, rescue + 2 * RECORD.size + 8
+        self.memory.write(rescue, 3 * _NOTHING + last)
+        return rescue + 2 * RECORD.size + 8, rescue + 3 * RECORD.size + 8
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.thread.interrupt()
-            while not self._stopped_by_us(status := self.thread.wait()):
-                self._stop_signals.hold(status)
-                self.thread.cont()
+            self._stop()
             self._take_back_lent()
             self._leave_by(NR["close"], self._remote_socket)
         except ProcessLookupError as gone:
@@ -240,6 +246,13 @@ class Visit:
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
+
+    def _stop(self) -> None:
+        """Stop the thread, which waits in its read."""
+        self.thread.interrupt()
+        while not self._stopped_by_us(status := self.thread.wait()):
+            self._stop_signals.hold(status)
+            self.thread.cont()
 
     def _take_back_lent(self) -> None:
         """The limit that _widen_limit() changed, and the descriptor of a lend() that an error kept from closing it."""
@@ -292,18 +305,61 @@ class Visit:
 
     def start(self, tape: Tape) -> None:
         """Let the task begin a tape; finish() waits for its end. In between, other tasks may run theirs."""
-        arena = self.scratch + _ARENA
+        arena = self.arena
         if tape.size > self.arena_size:
             raise ValueError(f"a tape of {tape.size} bytes does not fit into {self.arena_size}")
         self.memory.write(arena, tape.compile(arena, LAST))
         assert self._socket is not None
         self._socket.send(struct.pack("<Q", arena))
 
+    def stand_at(self, tape: Tape) -> None:
+        """Have the task stand at the beginning of a tape, as a tracee of the caller's, who lets it go on at last and
+        then calls finish()."""
+        registers = self._registers
+        self._stop()
+        try:
+            self.memory.write(self.arena, tape.compile(self.arena, LAST))
+            self._set_registers(
+                self.arch.interpreting(registers, self.cave.address, self.arena, self._remote_socket, self.scratch)
+            )
+        except OSError:
+            self.thread.cont()
+            raise
+
+    def step(self) -> ptrace.Status:
+        """Let a standing task go on to the beginning or the end of a system call, or to an event in between."""
+        while True:
+            self.thread.cont_to_syscall()
+            status = self.thread.wait()
+            if status.dead:
+                raise self._killed()
+            if status.is_syscall or status.event:
+                return status
+            self._stop_signals.hold(status)
+
+    def has_reported(self) -> bool:
+        """Whether a tape has come to its end."""
+        assert self._socket is not None
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
+
+    @contextmanager
+    def reaping(self) -> Iterator[int]:
+        """For the length of a with block: the rescue tape reaps the child whose pid is stored at the address that is
+        yielded."""
+        place = self.scratch + _RESCUE + RECORD.size
+        self.memory.write(place, RECORD.pack(NR["wait4"], MAY_FAIL, _NOBODY, 0, _WALL, *(0,) * 4))
+        try:
+            yield place + 8
+        finally:
+            self.memory.write(place, _NOTHING)
+
     def finish(self, tape: Tape) -> None:
         """Wait for the tape that start() began and take its results. Raises TapeError."""
         stopped_at = self._await_tape()
-        content = self.memory.read(self.scratch + _ARENA, tape.size)
-        tape.load(content, (stopped_at - self.scratch - _ARENA) // RECORD.size)
+        content = self.memory.read(self.arena, tape.size)
+        tape.load(content, (stopped_at - self.arena) // RECORD.size)
 
     def run(self, tape: Tape) -> None:
         """Run a tape to its end. Raises TapeError when a call fails that may not."""

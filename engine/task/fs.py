@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.dump_context import DumpContext
-    from engine.objects.table import Channel
     from engine.restore_context import RestoreContext, RestoredTask
+    from engine.tape.channel import Channel
     from engine.task.tree import Task
 
 Message = Any

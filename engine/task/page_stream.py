@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from engine.tape.tape import Buffer
-    from engine.task.pages import Run
-    from engine.task.tree import Task
+    from engine.task.pages import Owner, Run
     from engine.transport.stream import StreamSink
 
     Piece = bytes | tuple[int, int]
@@ -32,7 +31,7 @@ _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
 def send_pages(
-    task: Task, runs: list[Run], sink: StreamSink, original: Callable[[int, int], bytes | None]
+    task: Owner, runs: list[Run], sink: StreamSink, original: Callable[[int, int], bytes | None]
 ) -> Iterator[None]:
     """As pages.write_pages(), but in the order of the runs. Nothing else may use the connection until it is done."""
     with ExitStack() as until_done:
@@ -59,7 +58,7 @@ def _pieces(sink: StreamSink, runs: Iterable[Run]) -> Iterator[Piece]:
             position += size
 
 
-def _send(task: Task, number: int, sink: StreamSink, queue: _Queue) -> Iterator[None]:
+def _send(task: Owner, number: int, sink: StreamSink, queue: _Queue) -> Iterator[None]:
     """number: of the socket in the task."""
     assert task.visit is not None
     while queue.fill():
@@ -77,7 +76,7 @@ def _send(task: Task, number: int, sink: StreamSink, queue: _Queue) -> Iterator[
             raise _error(task, sink, -call.result)
 
 
-def _error(task: Task, sink: StreamSink, code: int) -> CrError:
+def _error(task: Owner, sink: StreamSink, code: int) -> CrError:
     if code in (errno.EFAULT, errno.EACCES, errno.EPERM, errno.ENOMEM):
         return CrError(f"task {task.pid}: can't send its pages to {sink.channel.peer}: {os.strerror(code)}")
     return sink.channel.failed(OSError(code, os.strerror(code)))

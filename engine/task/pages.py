@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from engine.errors import CrError
-from engine.kernel.pagemap import private_pages
 from engine.kernel.procfs import RLIM_INFINITY
 from engine.tape.tape import Tape
-from engine.task import uprobes
 from engine.task import vma as vmas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from engine.kernel.memory import Memory
-    from engine.task.tree import Task
 
 Message = Any
 
@@ -35,6 +33,32 @@ _MADV_DONTNEED = 4
 _RLIMIT_FSIZE = 1
 _PROT_READ = 1
 _COMPARE_BYTES = 1 << 18
+
+
+class Inside(Protocol):
+    """What runs tapes in an address space: a Visit, or the twin of a task."""
+
+    def lend(self, fd: int) -> AbstractContextManager[int]: ...
+
+    def start(self, tape: Tape) -> None: ...
+
+    def finish(self, tape: Tape) -> None: ...
+
+
+class Owner(Protocol):
+    """Whose pages are written: a task, or its deputy."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def core(self) -> Message: ...
+
+    @property
+    def memory(self) -> Memory: ...
+
+    @property
+    def visit(self) -> Inside | None: ...
 
 
 class Run(NamedTuple):
@@ -59,12 +83,14 @@ class Segment(NamedTuple):
         return Segment(start, end, self.fd, self.offset + start - self.start)
 
 
-def runs_to_store(task: Task, mm: Message) -> list[Run]:
-    """The pages to store, ascending, split where the mapping or its flags change. vDSO and aio rings: all of them."""
+def runs_to_store(mm: Message, own: Iterator[tuple[int, int]]) -> list[Run]:
+    """The pages to store, ascending, split where the mapping or its flags change. vDSO and aio rings: all of them.
+
+    own: (start, end) of the pages with content of their own, ascending
+    """
     runs: list[Run] = []
     offset = 0
-    present = uprobes.own_pages(task, private_pages(task.proc))
-    start, end = next(present, (0, 0))
+    start, end = next(own, (0, 0))
     for entry in mm.vmas:
         if not vmas.has_pages(entry):
             continue
@@ -80,11 +106,13 @@ def runs_to_store(task: Task, mm: Message) -> list[Run]:
                 offset += high - low
             if end > entry.end:
                 break
-            start, end = next(present, (0, 0))
+            start, end = next(own, (0, 0))
     return runs
 
 
-def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int, int], bytes | None]) -> Iterator[None]:
+def write_pages(
+    task: Owner, runs: list[Run], file: int, original: Callable[[int, int], bytes | None]
+) -> Iterator[None]:
     """Let a visited task write its pages into the image file. Yields while the task writes: others may begin. Pages
     that are sent elsewhere: page_stream.py.
 
@@ -111,7 +139,7 @@ def write_pages(task: Task, runs: list[Run], file: int, original: Callable[[int,
             os.pwrite(file, content, offset)
 
 
-def _limits_file_size(task: Task) -> bool:
+def _limits_file_size(task: Owner) -> bool:
     return bool(task.core.tc.rlimits.rlimits[_RLIMIT_FSIZE].cur != RLIM_INFINITY)
 
 

@@ -23,8 +23,8 @@ from engine.task.pages import Segment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from engine.objects.table import Channel
     from engine.restore_context import RestoreContext, RestoredTask
+    from engine.tape.channel import Channel
 
 Message = Any
 

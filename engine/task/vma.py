@@ -32,6 +32,7 @@ _FLAG_OF = {
     "gd": MAP_GROWSDOWN, "lo": MAP_LOCKED, "nr": MAP_NORESERVE, "ht": MAP_HUGETLB, "dp": MAP_DROPPABLE
 }  # fmt: skip
 _MADVICE_OF = {"sr": 2, "rr": 1, "dc": 10, "mg": 12, "hg": 14, "nh": 15, "dd": 16, "wf": 18}
+MADV_DONTFORK, MADV_WIPEONFORK = _MADVICE_OF["dc"], _MADVICE_OF["wf"]
 _MADVICE = sum(1 << advice for advice in _MADVICE_OF.values())
 _TYPE_OF_MAP = 0xF
 _FLAGS = _TYPE_OF_MAP | MAP_FIXED | MAP_ANONYMOUS | sum(_FLAG_OF.values())
@@ -59,6 +60,14 @@ def is_lazy(entry: Message) -> bool:
     anonymous = entry.flags & MAP_ANONYMOUS and entry.flags & MAP_PRIVATE
     excluded = entry.flags & (MAP_LOCKED | MAP_HUGETLB) or entry.status & _LAZY_NOT
     return bool(anonymous and not excluded and not entry.madv >> _MADV_WIPEONFORK & 1)
+
+
+def is_inherited(entry: Message) -> bool:
+    """Whether a forked child has the mapping's private pages by copy-on-write. Not so with advice against it, and not
+    in rings of aio, which are shared. A child that has huge pages may lose them when its parent writes to its own and
+    there are no more (mm/hugetlb.c, hugetlb_wp)."""
+    advice = 1 << MADV_DONTFORK | 1 << MADV_WIPEONFORK
+    return not (entry.status & AIORING or entry.flags & MAP_HUGETLB or entry.madv & advice)
 
 
 def is_of_file(entry: Message) -> bool:

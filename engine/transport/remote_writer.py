@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.errors import CrError
+from engine.images.pagemap import PagemapWriter
 from engine.images.writer import ImageWriter
 from engine.transport.frames import LARGEST, ImageLink, Op, header, size_body
-from engine.transport.sink import ImageSinks
+from engine.transport.sink import PageSinks
 from engine.transport.stream import StreamSink
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from io import FileIO
     from typing import Self
 
+    from engine.images.directory import ImageDir
     from engine.images.magic import Kind
-    from engine.images.pagemap import PagemapWriter
 
 
 class RemoteWriter(ImageWriter):
@@ -77,13 +78,21 @@ class RemoteWriter(ImageWriter):
         self._is_open = False
 
 
-class RemoteSinks(ImageSinks):
+class RemoteSinks(PageSinks):
     """Page maps and pages, one task after the other: there is one connection."""
 
     one_at_a_time = True
 
+    def __init__(self, images: ImageDir) -> None:
+        self._images = images
+        self._last_pages_id = 0
+
     def open(self, kind: str, id: int) -> RemoteSink:
-        return RemoteSink(self.writer(kind, id))
+        self._last_pages_id += 1
+        return RemoteSink(PagemapWriter(self._images, id, kind, self._last_pages_id))
+
+    def finish(self) -> None:
+        """ImageDir.settle() is what everything waits for."""
 
 
 class RemoteSink(StreamSink):

@@ -13,7 +13,7 @@ from engine.options import COMMANDS, OPTIONS, Options
 # getopt_long's short option string of CRIU 4.2: one colon, argument; two colons, optional argument.
 SHORT = "dSsRt:hD:o:v::x::Vr:jJ:lW:L:M:"
 COUNT = 85
-OURS = {"dry-run", "remote", "snapshot-id", "remote-socket", "remote-timeout", "max-memory", "unconfirmed"}
+OURS = {"dry-run", "snapshot", "remote", "snapshot-id", "remote-socket", "remote-timeout", "max-memory", "unconfirmed"}
 
 
 def test_there_are_as_many_options_as_criu_has() -> None:

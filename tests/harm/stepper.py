@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BEGINS = (NR["ptrace"], NR["clone3"])
+_FIRST_ARGUMENT = {"x86_64": "di", "aarch64": "x0"}
 _EIO = 5
 _NO_CALL = (1 << 64) - 1
 _NEVER_FAIL = (NR["exit_group"], NR["exit"], NR["rt_sigreturn"], NR["wait4"], NR["munmap"], NR["brk"], NR["futex"])
@@ -38,9 +39,10 @@ class Outcome:
         return self.status == 0
 
 
-def run(work: Callable[[], int], at: int = 0, victim: str = "") -> Outcome:
+def run(work: Callable[[], int], at: int = 0, victim: str = "", request: int | None = None) -> Outcome:
     """Run `work` in a child and interfere at step `at` of its worker (0: never).
 
+    request  of ptrace(2), at whose first occurrence the counting begins
     victim  "worker" or "engine", the process that waits for it: the one to be killed; "": the call fails with EIO
     """
     go_read, go_write = os.pipe()
@@ -59,7 +61,7 @@ def run(work: Callable[[], int], at: int = 0, victim: str = "") -> Outcome:
     os.close(go_write)
     worker = _await_worker(engine)
     victims = {"worker": worker.tid, "engine": engine.tid}
-    steps = _step(worker, at, victims.get(victim, 0))
+    steps = _step(worker, at, victims.get(victim, 0), request)
     while not (status := engine.wait()).dead:
         engine.cont(status.signal if status.is_signal else 0)
     return Outcome(steps, status.raw)
@@ -77,7 +79,7 @@ def _await_worker(engine: ptrace.Tracee) -> ptrace.Tracee:
     return worker
 
 
-def _step(worker: ptrace.Tracee, at: int, victim: int) -> int:
+def _step(worker: ptrace.Tracee, at: int, victim: int, request: int | None) -> int:
     """Stops come in pairs, entry and exit. Registers are only looked at where it matters: a stop costs 20 µs.
 
     What the worker forks is detached from at once. Returns the number of steps when the worker is dead.
@@ -93,7 +95,7 @@ def _step(worker: ptrace.Tracee, at: int, victim: int) -> int:
             ptrace.ptrace(ptrace.SYSCALL, worker.tid, 0, status.signal if status.is_signal else 0)
             continue
         if entry:
-            steps += bool(steps) or _number(worker) in _BEGINS
+            steps += bool(steps) or _begins(worker, request)
             if steps == at and at:
                 if victim:
                     os.kill(victim, signal.SIGKILL)
@@ -107,15 +109,13 @@ def _step(worker: ptrace.Tracee, at: int, victim: int) -> int:
 
 
 def _die_together(worker: ptrace.Tracee, victim: int) -> None:
-    """The victim is dying. A worker that has not committed dies with it; one that has goes on to its end.
-
-    What the worker forks is not attached any more: if the worker died before it told of that, nobody would let it go.
-    """
-    with contextlib.suppress(ProcessLookupError):
-        worker.set_options(ptrace.O_TRACESYSGOOD | ptrace.O_EXITKILL)
-        if victim != worker.tid:
+    """The victim is dying. A worker that has not committed dies with it; one that has goes on to its end."""
+    if victim != worker.tid:
+        with contextlib.suppress(ProcessLookupError):
             worker.cont()
     while not (status := worker.wait()).dead:
+        if status.event == ptrace.EVENT_FORK:
+            _let_go(worker.event_message())
         with contextlib.suppress(ProcessLookupError):
             worker.cont(status.signal if status.is_signal else 0)
 
@@ -126,6 +126,15 @@ def _let_go(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         if not forked.wait().dead:
             forked.detach()
+
+
+def _begins(worker: ptrace.Tracee, request: int | None) -> bool:
+    """Whether steps are to be counted from the system call at whose entry it stands."""
+    arch = architectures.current()
+    registers = arch.unpack(worker.regset(ptrace.NT_PRSTATUS))
+    if request is None:
+        return _number(worker) in _BEGINS
+    return _number(worker) == NR["ptrace"] and registers[_FIRST_ARGUMENT[arch.NAME]] == request
 
 
 def _number(tracee: ptrace.Tracee) -> int:

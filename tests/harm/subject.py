@@ -51,6 +51,18 @@ class _Task(NamedTuple):
     descriptors: list[str]
     mappings: list[str]
     masks: list[str]
+    children: list[str]
+
+
+def children_of(pid: int) -> list[str]:
+    """Zombies included, each with the first letter of its state."""
+    found = []
+    for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
+        with open(f"/proc/{pid}/task/{tid}/children") as children:
+            for child in children.read().split():
+                with contextlib.suppress(OSError), open(f"/proc/{child}/stat") as stat:
+                    found.append(f"{child} {'Z' if stat.read().rpartition(') ')[2].startswith('Z') else 'alive'}")
+    return found
 
 
 def look(pids: list[int]) -> dict[int, _Task]:
@@ -64,7 +76,8 @@ def look(pids: list[int]) -> dict[int, _Task]:
         for tid in sorted(os.listdir(f"/proc/{pid}/task"), key=int):
             with open(f"/proc/{pid}/task/{tid}/status") as status:
                 masks += [line for line in status if line.startswith(("SigBlk", "TracerPid"))]
-        found[pid] = _Task([f"{n} {os.readlink(f'/proc/{pid}/fd/{n}')}" for n in numbers], mappings, masks)
+        descriptors = [f"{n} {os.readlink(f'/proc/{pid}/fd/{n}')}" for n in numbers]
+        found[pid] = _Task(descriptors, mappings, masks, children_of(pid))
     return found
 
 

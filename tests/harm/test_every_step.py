@@ -3,6 +3,7 @@ fail. After a dump the tree runs on untouched, after a restore nothing of it exi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -12,8 +13,9 @@ import pytest
 import engine.cli
 import engine.dump_tree
 import engine.restore
+from engine.kernel import ptrace
 from tests.harm import stepper
-from tests.harm.subject import Subject
+from tests.harm.subject import Subject, children_of
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -45,24 +47,42 @@ def _fresh(images: Path) -> None:
 
 @pytest.mark.parametrize("shard", range(_SHARDS))
 @pytest.mark.parametrize("victim", ["worker", ""], ids=["killed", "failing"])
-def test_dump(subject: Subject, tmp_path: Path, victim: str, shard: int) -> None:
-    """-R, so that a step after which the dump succeeds all the same leaves the tree running, too."""
+@pytest.mark.parametrize(
+    ("options", "begin"), [(["-R"], None), (["-R", "--snapshot"], ptrace.SETOPTIONS)], ids=["plain", "snapshot"]
+)
+def test_dump(
+    subject: Subject, tmp_path: Path, options: list[str], begin: int | None, victim: str, shard: int
+) -> None:
+    """-R, so that a step after which the dump succeeds all the same leaves the tree running, too. The birth of the
+    first twin begins with a change of options of its task; up to there a snapshot is a dump as any other."""
     images = tmp_path / "images"
     _fresh(images)
     engine.dump_tree.load_ahead()
-    assert _dump(subject, images, "-R")() == 0
+    assert _dump(subject, images, *options)() == 0
     _remove(subject)
     _fresh(images)
-    whole = stepper.run(_dump(subject, images, "-R"))
+    whole = stepper.run(_dump(subject, images, *options), request=begin)
     assert whole.succeeded, (images / "dump.log").read_text()[-2000:]
     _remove(subject)
     for step in range(1 + shard, whole.steps + 1, _SHARDS):
         _fresh(images)
-        outcome = stepper.run(_dump(subject, images, "-R"), step, victim)
+        outcome = stepper.run(_dump(subject, images, *options), step, victim, begin)
         subject.check_unharmed()
         left = subject.remaps()
         assert not left or victim or outcome.succeeded, f"step {step} of {whole.steps}: {left} left behind"
         _remove(subject)
+        wait_until(lambda: not _twins(os.getpid()), f"step {step} of {whole.steps}: no twin lives")
+
+
+def _twins(pid: int) -> list[str]:
+    """Names of descendants that live and belong to a snapshot."""
+    found = []
+    for child, state in map(str.split, children_of(pid)):
+        with contextlib.suppress(OSError), open(f"/proc/{child}/comm") as comm:
+            name = comm.read().strip()
+            found += [name] if name.startswith("crucible-twin") and state == "alive" else []
+            found += _twins(int(child))
+    return found
 
 
 @pytest.mark.parametrize("shard", range(_SHARDS))

@@ -16,21 +16,28 @@ from tests.increment import churn
 
 
 class Subject:
-    """churn.py without restartable sequences: the kernel writes the number of the processor there between two dumps."""
+    """churn.py without restartable sequences: the kernel writes the number of the processor there between two dumps.
 
-    def __init__(self) -> None:
+    words: another program, which answers as that does, and its arguments
+    """
+
+    def __init__(self, *words: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-I", "-S", churn.__file__],
+            [sys.executable, "-I", "-S", *(words or [churn.__file__])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
             env={**os.environ, "GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
         )  # fmt: skip
         assert self._answer() == "ready\n"
 
     def do(self, command: str) -> None:
+        assert self.ask(command) == "done\n", command
+
+    def ask(self, command: str) -> str:
+        """What it answers."""
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
-        assert self._answer() == "done\n", command
+        return self._answer()
 
     def _answer(self) -> str:
         assert self.process.stdout is not None

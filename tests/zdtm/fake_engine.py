@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--action-script")
     parser.add_argument("--track-mem", action="store_true")
     parser.add_argument("--prev-images-dir")
-    for option in "--daemon", "--page-server", "--lazy-pages", "--remote":
+    for option in "--daemon", "--page-server", "--lazy-pages", "--remote", "--snapshot":
         parser.add_argument(option, action="store_true")
     for option in "--address", "--port", "--remote-socket", "--snapshot-id":
         parser.add_argument(option)

@@ -31,7 +31,19 @@ from pathlib import Path
 from zdtm.harness.oracle.picture import KINDS
 
 FLAVOURS = ("h",)
-MODES = ("nocr", "cli", "iters", "snapshot", "pre-dump", "rpc", "pre-dump-rpc", "page-server", "lazy", "remote")
+MODES = (
+    "nocr",
+    "cli",
+    "iters",
+    "snapshot",
+    "snapshot-cow",
+    "pre-dump",
+    "rpc",
+    "pre-dump-rpc",
+    "page-server",
+    "lazy",
+    "remote",
+)
 KEYS = (
     "states",
     "flavours",
@@ -99,7 +111,7 @@ class Program:
 
 def _plain(mode: str) -> str:
     """The mode that this is another way of."""
-    return mode.removesuffix("-rpc").removesuffix("-remote")
+    return mode.removesuffix("-rpc").removesuffix("-remote").removesuffix("-cow")
 
 
 def is_program(path: Path) -> bool:

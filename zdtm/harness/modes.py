@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from zdtm.harness.cow_run import CowRun
 from zdtm.harness.lazy_run import LazyRun
 from zdtm.harness.page_server_run import PageServerRun
 from zdtm.harness.remote_run import RemoteRun
@@ -94,6 +95,7 @@ MODES: dict[str, Callable[[Run], None]] = {
     "cli": cli,
     "iters": iters,
     "snapshot": snapshot,
+    "snapshot-cow": snapshot,
     "pre-dump": pre_dump,
     "rpc": cli,
     "pre-dump-rpc": pre_dump,
@@ -101,7 +103,14 @@ MODES: dict[str, Callable[[Run], None]] = {
     "lazy": cli,
     "remote": cli,
 }
-RUNS = {"rpc": RpcRun, "pre-dump-rpc": RpcRun, "page-server": PageServerRun, "lazy": LazyRun, "remote": RemoteRun}
+RUNS = {
+    "snapshot-cow": CowRun,
+    "rpc": RpcRun,
+    "pre-dump-rpc": RpcRun,
+    "page-server": PageServerRun,
+    "lazy": LazyRun,
+    "remote": RemoteRun,
+}
 """How modes run for which it takes more than the engine's command line."""
 
 
