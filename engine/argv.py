@@ -185,6 +185,11 @@ def _check_commands(opts: Options, problems: Problems) -> None:
         problems.add(f"{command} needs the root of the process tree", remedy="use --tree PID")
     if command == "pre-dump" and opts.lazy_pages:
         problems.add("pre-dump does not work with --lazy-pages")
+    if command == "page-server" and opts.lazy_pages:
+        remedy = "copy the images to where lazy-pages runs, or use dump --lazy-pages"
+        problems.add("page-server --lazy-pages: this page server gives no pages out of images", remedy=remedy)
+    if opts.tls and (opts.remote or command in ("image-proxy", "image-cache")):
+        problems.add("--tls: what goes to and from an image cache is not encrypted", remedy="use a tunnel")
     if command == "restore" and opts.tree is not None:
         log.warn("--tree means nothing on restore: the images say which tree it is")
     if command == "restore" and "network_lock" in opts.given:

@@ -71,6 +71,14 @@ def listen(sock: socket.socket, name: str, mode: int) -> None:
     sock.listen(_BACKLOG)
 
 
+def raise_descriptor_limit() -> None:
+    """As far as it goes, for those whose clients make them hold descriptors: images, userfaultfds."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 class _Stop(BaseException):
     """A signal asks the daemon to end."""
 

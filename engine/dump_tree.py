@@ -107,8 +107,9 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                     undo.pop_all()
                     commit()
                     _end(tree, opts)
-                if confirm:
-                    confirm()
+            tree.await_reaping()
+            if confirm:
+                confirm()
         if twins:
             twins.write(ctx)
             _complete(ctx)

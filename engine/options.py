@@ -322,7 +322,11 @@ class Options:
         "unix socket of the image proxy (default: image-proxy.sock) or cache (image-cache.sock), in the work dir",
     )
     remote_timeout: int = one(
-        "SECONDS", f"{_REMOTE} {_REMOTE_DAEMONS}", "how long a silent peer is waited for", values.positive, default=30
+        "SECONDS",
+        f"{_REMOTE} {_REMOTE_DAEMONS} page-server lazy-pages",
+        "how long a silent peer is waited for",
+        values.positive,
+        default=30,
     )
     max_memory: int = one(
         "SIZE", "image-cache", "memory for images (default: three quarters of what is free)", values.size, default=0

@@ -70,13 +70,17 @@ def _check_options(ctx: RestoreContext) -> None:
 def _read(ctx: RestoreContext) -> RestoredTask | None:
     """Fill the context. Returns the root; None when there is no telling who that is."""
     os.close(ctx.images.open("INVENTORY"))
+    dumpers = None
     with ctx.problems:
         inventory = ctx.images.read_one("INVENTORY")
         check_inventory(inventory, ctx)
         _check_plugins(inventory, ctx)
+        dumpers = inventory.root_ids
     root = None
     with ctx.problems:
         root = pstree.read(ctx)
+    if dumpers:
+        pstree.check_namespaces(ctx, dumpers)
     for task in ctx.living:
         with ctx.problems:
             task.mm = ctx.images.read_one("MM", task.pid)

@@ -20,41 +20,31 @@ UNSERVED = {
     "cgroup_props_file": "control group properties",
     "cgroup_root": "another place for control groups",
     "cgroup_yard": "another place for control groups",
-    "empty_ns": "empty namespaces",
-    "enable_external_masters": "mounts with a master outside",
-    "enable_external_sharing": "mounts shared with the outside",
-    "enable_fs": "unknown file systems",
     "join_ns": "joining namespaces",
-    "lsm_mount_context": "security contexts of mounts",
-    "root": "another root of the mount tree",
-    "skip_in_flight": "dropping half-open TCP connections",
-    "skip_mnt": "leaving out mounts",
     "stream": "image streamers",
-    "tcp_established": "connected TCP sockets",
 }
 
-# attribute: what asks for nothing but what is done anyway
-_NO_WISH = {"root": "/"}
+_NO_MOUNTS = "tells of mounts, or allows some: trees with a mount namespace of their own are refused"
+_NO_TCP = "tells what to do with connections: TCP/IP sockets are refused"
 
-# Kinds of --external, --veth-pair and --ext-mount-map
-UNSERVED_EXTERNAL = {
-    "dev": "devices of mounts",
-    "macvlan": "network devices",
-    "mnt": "mounts",
-    "net": "network namespaces",
-    "netdev": "network devices",
-    "pid": "pid namespaces",
-    "veth": "network devices",
-}
-
-# attribute: why it makes no difference
+# attribute: why it makes no difference. What tells of things, or allows them, is given whether there are any or not,
+# by runc for example. Where there are, they are refused themselves, with the task that has them.
 HARMLESS = {
     "deprecated": "nothing obsolete is refused",
+    "empty_ns": "trees with a net namespace of their own are refused",
+    "enable_external_masters": _NO_MOUNTS,
+    "enable_external_sharing": _NO_MOUNTS,
+    "enable_fs": _NO_MOUNTS,
     "evasive_devices": "device nodes are found by number",
     "log_pid": "one process restores all tasks and writes one log",
+    "lsm_mount_context": _NO_MOUNTS,
     "manage_cgroups": "tasks stay in the control group of the restorer",
     "mntns_compat_mode": "there is one way to build mount trees",
     "network_lock": "asks how, and is decided where connections are dumped",
+    "root": _NO_MOUNTS,
+    "skip_in_flight": _NO_TCP,
+    "skip_mnt": _NO_MOUNTS,
+    "tcp_established": _NO_TCP,
     "weak_sysctls": "no sysctls are restored",
 }
 
@@ -64,10 +54,6 @@ def refuse_unserved(opts: Options) -> None:
     problems = Problems()
     problems.cr_errno = EBADRQC
     for attribute, wish in UNSERVED.items():
-        if attribute in opts.given and getattr(opts, attribute) not in (False, [], None, _NO_WISH.get(attribute)):
+        if attribute in opts.given and getattr(opts, attribute) not in (False, [], None):
             problems.add(f"--{attribute.replace('_', '-')} ({wish}) is not supported by this engine")
-    for item in opts.external:
-        kind = item.partition("[")[0]
-        if kind in UNSERVED_EXTERNAL:
-            problems.add(f"--external {item} (external {UNSERVED_EXTERNAL[kind]}) is not supported by this engine")
     problems.raise_if_any(opts.command)

@@ -1,10 +1,12 @@
-"""A directory for images."""
+"""A directory for images, and a disk that can be filled."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.disk import mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,3 +23,10 @@ def images(tmp_path: Path) -> Iterator[ImageDir]:
     (tmp_path / "images").mkdir()
     with ImageDir(str(tmp_path / "images")) as directory:
         yield directory
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system that can be filled (tests/disk.py)."""
+    with mounted(tmp_path / "disk") as place:
+        yield place

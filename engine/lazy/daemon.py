@@ -18,11 +18,10 @@ from engine.errors import CrError, text_of
 from engine.images.directory import ImageDir
 from engine.lazy import guard
 from engine.lazy.images import LazyImages
-from engine.lazy.link import NAME, Restore
+from engine.lazy.link import NAME, Candidates, Restore
 from engine.lazy.memory import LazyMemory
 from engine.lazy.remote import AHEAD, RemotePages
 from engine.transport import endpoint
-from engine.transport.channel import PATIENCE_SECONDS
 from engine.transport.protocol import Command
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class LazyPages:
 
     def __init__(self, opts: Options) -> None:
         """Read the images and listen. Raises CrError."""
-        _widen_limit()
+        daemon.raise_descriptor_limit()
         with ImageDir(opts.images_dir_fd, bounded=True) as images:
             self._pids = {entry.pid for entry in images.read("PSTREE")}
             self._images = {pid: LazyImages(images, pid) for pid in self._pids if images.exists("MM", pid)}
@@ -93,25 +92,29 @@ class LazyPages:
         return 0
 
     def _await_restore(self) -> Restore:
-        """The first connection that announces a task. Others are none of a restore."""
+        """The connection that is the first to announce a task. Nobody is kept waiting by one that says nothing."""
+        candidates = Candidates(self._listener, self._pids, self._poll)
         while True:
-            sock, _ = self._listener.accept()
-            restore = Restore(sock, self._pids)
-            poll = select.poll()
-            poll.register(sock, select.POLLIN)
-            try:
-                while not self._memories and not restore.finished:
-                    poll.poll()
-                    self._hear(restore)
-            except CrError as error:
-                if self._guard:
-                    raise
-                log.warn(f"a connection comes to nothing: {error.message}")
-                sock.close()
-                continue
-            self._poll.register(sock, select.POLLIN)
-            self._remove_name()
-            return restore
+            for fd, _ in self._poll.poll():
+                if fd == self._listener.fileno():
+                    candidates.admit()
+                elif candidate := candidates.at(fd):
+                    if self._is_restore(candidate, candidates):
+                        candidates.close(but=candidate)
+                        self._remove_name()
+                        return candidate
+                elif self._remote and fd == self._remote.channel.fileno():
+                    self._receive(self._remote)
+
+    def _is_restore(self, candidate: Restore, candidates: Candidates) -> bool:
+        """Hear what it says. One that talks rubbish is dropped, unless it has brought a task before."""
+        try:
+            self._hear(candidate)
+        except CrError as error:
+            if self._guard:
+                raise
+            candidates.drop(candidate, error.message)
+        return bool(self._memories) or candidate.finished
 
     def _remove_name(self) -> None:
         self._listener.close()
@@ -136,7 +139,8 @@ class LazyPages:
         """Look at what has happened, answer faults, fill a little."""
         ready = [fd for fd, _ in self._poll.poll(self._wait_ms())]
         if not ready and not self._advances and self._remote and self._remote.waits:
-            raise CrError(f"{self._remote.channel.peer} does not answer, {PATIENCE_SECONDS:g} seconds were waited")
+            channel = self._remote.channel
+            raise CrError(f"{channel.peer} does not answer, {channel.patience:g} seconds were waited")
         for fd in ready:
             if fd in self._memories:
                 self._memories[fd].listen()
@@ -159,7 +163,7 @@ class LazyPages:
         """How long nothing may happen."""
         if self._advances:
             return 0
-        return PATIENCE_SECONDS * 1000 if self._remote and self._remote.waits else None
+        return self._remote.channel.patience * 1000 if self._remote and self._remote.waits else None
 
     def _hear(self, restore: Restore) -> None:
         for pid, fd in restore.read():
@@ -272,11 +276,3 @@ def _connect(opts: Options, images: dict[int, LazyImages]) -> RemotePages | None
         tasks = f"{'task' if len(elsewhere) == 1 else 'tasks'} {', '.join(elsewhere)}"
         raise CrError(f"the images lack pages of {tasks}, which are where it was dumped (--page-server says where)")
     return None
-
-
-def _widen_limit() -> None:
-    """Every child of a fork brings a descriptor."""
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -36,7 +36,10 @@ if TYPE_CHECKING:
 COMING_SECONDS = 600
 """How long the tree stands until a client comes. Its machine needs the images first."""
 PATIENCE_SECONDS = 600.0
-"""How long a client may say nothing: its restore may have to be started. A dead machine is found out much earlier."""
+"""How long a client may say nothing: its restore may have to be started."""
+_LONGER = 2
+"""How many times as long as the client the tree's side waits for a machine that is not to be reached any more. When the
+link is cut, the client has killed what it restored by the time the tree goes on."""
 _MOST = 4 << 20
 _FAREWELLS = (Command.CLOSE, Command.FORCE_CLOSE)
 
@@ -97,7 +100,7 @@ def serve(opts: Options, scripts: ActionScripts, server: socket.socket, pages: F
         poll.register(server, select.POLLIN)
         if not poll.poll(COMING_SECONDS * 1000):
             raise CrError(f"nobody has come within {COMING_SECONDS} seconds to fetch the tree's pages; it goes on")
-    channel = endpoint.accept(opts, server, PATIENCE_SECONDS)
+    channel = endpoint.accept(opts, server, PATIENCE_SECONDS, _LONGER * opts.remote_timeout)
     try:
         while (message := PageMessage.decode(channel.receive(SIZE))).command not in _FAREWELLS:
             _answer(channel, message, pages)

@@ -18,6 +18,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from engine import log
 from engine.errors import CrError
 from engine.kernel import userfaultfd
 
@@ -28,6 +29,7 @@ NAME = "lazy-pages.socket"
 _FINISHED = 0x52535446
 _NUMBER = struct.Struct("<i")
 _SEND_SECONDS = 30
+_MOST_CANDIDATES = 16
 
 
 class Connection:
@@ -130,3 +132,38 @@ class Restore:
             os.close(fd)
         self._some(data)
         raise CrError("the restore has sent something else than a userfaultfd")
+
+
+class Candidates:
+    """Connections that have not announced any task yet: one of them may be a restore."""
+
+    def __init__(self, listener: socket.socket, pids: set[int], poll: select.poll) -> None:
+        """pids: those of the process tree; poll: gets the listener, and each connection"""
+        self._listener = listener
+        self._pids = pids
+        self._poll = poll
+        self._restores: dict[int, Restore] = {}
+        poll.register(listener, select.POLLIN)
+
+    def at(self, fd: int) -> Restore | None:
+        return self._restores.get(fd)
+
+    def admit(self) -> None:
+        """The one that has just connected, in the place of the oldest if there are many."""
+        if len(self._restores) >= _MOST_CANDIDATES:
+            self.drop(next(iter(self._restores.values())), "too many others have come since")
+        sock, _ = self._listener.accept()
+        self._restores[sock.fileno()] = Restore(sock, self._pids)
+        self._poll.register(sock, select.POLLIN)
+
+    def drop(self, restore: Restore, why: str) -> None:
+        log.warn(f"a connection comes to nothing: {why}")
+        self._poll.unregister(restore.sock)
+        del self._restores[restore.sock.fileno()]
+        restore.sock.close()
+
+    def close(self, but: Restore) -> None:
+        """One has turned out to be the restore."""
+        self._poll.unregister(self._listener)
+        for other in [each for each in self._restores.values() if each is not but]:
+            self.drop(other, "a restore has come by another one")

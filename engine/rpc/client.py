@@ -62,10 +62,8 @@ class Client:
         if not self._agrees(answer, action) or answer is None:
             raise CrError("which files are external is not known, nothing has been dumped")
         from engine.rpc.fields import add_externals
-        from engine.unserved import refuse_unserved
 
         add_externals(opts, answer.opts.external)
-        refuse_unserved(opts)
 
     def _ask(self, action: str, init_pid: int | None, fd: int = -1) -> Message | None:
         """The client's answer, None when there is none."""

@@ -157,6 +157,19 @@ def read(ctx: RestoreContext) -> RestoredTask:
     return root
 
 
+def check_namespaces(ctx: RestoreContext, dumpers: Message) -> None:
+    """All tasks must have been in the namespaces of the engine that dumped them: there are no others. dumpers:
+    root_ids of the inventory; what has no number there, or at the task, says nothing."""
+    for task in ctx.living:
+        for name in _NAMESPACES:
+            field = f"{name}_ns_id"
+            if task.ids is None or not (dumpers.HasField(field) and task.ids.HasField(field)):
+                continue
+            if getattr(task.ids, field) != getattr(dumpers, field):
+                problem = f"was dumped in its own {name} namespace, which can't be made"
+                ctx.problems.add(problem, task.pid, "dump a tree that has no namespaces of its own")
+
+
 def _check_numbers(entry: Message, known: set[int]) -> None:
     """Every number must be possible, and every thread's be its own. The leader comes first; a zombie's is 0, or what
     happened to lie in CRIU's memory (3.17)."""

@@ -32,7 +32,7 @@ _DYING = "X"
 _OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
 _ESRCH = 3
 _PF_KTHREAD = 0x200000
-_REAPING_SECONDS, _REAPING_STEP = 2.0, 0.0005
+REAPING_SECONDS, _REAPING_STEP = 2.0, 0.0005
 
 
 def _if_there(read: Callable[[int], list[int]], pid: int) -> list[int]:
@@ -64,6 +64,7 @@ class FrozenTree:
         self.root: Task
         self._threads: dict[int, Thread] = {}
         self._refused: list[str] = []
+        self._orphans: list[int] = []
 
     def __enter__(self) -> FrozenTree:
         self._refuse_own_line()
@@ -279,6 +280,7 @@ class FrozenTree:
 
     def kill(self) -> None:
         """End the whole tree, the normal end of a dump, and wait until nothing of it runs any more."""
+        self._orphans = [task.pid for task in self.root.walk() if task is not self.root]
         for task in self.root.walk():
             if task.state != DEAD:
                 signal.pidfd_send_signal(task.pidfd, signal.SIGKILL)
@@ -290,14 +292,12 @@ class FrozenTree:
             except ChildProcessError:
                 continue
         self._threads.clear()
-        self._await_reaping()
 
-    def _await_reaping(self) -> None:
-        """Wait, for a moment, until init has reaped the orphans: a restore wants their pids. The root is its parent's
-        to reap, whenever that likes."""
-        deadline = time.monotonic() + _REAPING_SECONDS
-        left = [task.pid for task in self.root.walk() if task is not self.root]
-        while left and time.monotonic() < deadline:
-            left = [pid for pid in left if os.path.exists(f"/proc/{pid}")]
-            if left:
+    def await_reaping(self) -> None:
+        """Wait, for a moment, until init has reaped the orphans of a killed tree: a restore wants their pids. The root
+        is its parent's to reap, whenever that likes."""
+        deadline = time.monotonic() + REAPING_SECONDS
+        while self._orphans and time.monotonic() < deadline:
+            self._orphans = [pid for pid in self._orphans if os.path.exists(f"/proc/{pid}")]
+            if self._orphans:
                 time.sleep(_REAPING_STEP)

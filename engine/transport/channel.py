@@ -15,6 +15,24 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS = 30.0
 """How long a peer that takes or gives nothing is waited for, by a dump, with all tasks frozen."""
+_PROBES = 3
+
+
+def notice_death(sock: socket.socket, seconds: float) -> None:
+    """Have the kernel end a connection whose other end has not answered for so long, also when nothing is being sent:
+    tcp(7)."""
+    import socket
+
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    interval = max(1, round(seconds / (_PROBES + 1)))
+    for option, value in (
+        (socket.TCP_KEEPIDLE, interval),
+        (socket.TCP_KEEPINTVL, interval),
+        (socket.TCP_KEEPCNT, _PROBES),
+        (socket.TCP_USER_TIMEOUT, round(seconds * 1000)),
+    ):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Channel:

@@ -9,21 +9,19 @@ from typing import TYPE_CHECKING
 
 from engine.errors import CrError
 from engine.option import EBADRQC
-from engine.transport.channel import PATIENCE_SECONDS, Channel
+from engine.transport.channel import Channel, notice_death
 
 if TYPE_CHECKING:
     from engine.options import Options
 
 _PAGE_SERVER = "the page server"
 _CONNECT_SECONDS = 10
-_KEEPALIVE = {socket.TCP_KEEPIDLE: 10, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 4}
-"""A machine that has vanished is found out after half a minute."""
 
 
 def connect(opts: Options) -> Channel:
     """The connection to the page server of --address and --port, or of --ps-socket. Raises CrError."""
     if opts.ps_socket >= 0:
-        return _channel(opts, given(opts.ps_socket), f"{_PAGE_SERVER} at descriptor {opts.ps_socket}")
+        return _client(opts, given(opts.ps_socket), f"{_PAGE_SERVER} at descriptor {opts.ps_socket}")
     if opts.address is None or not opts.port:
         raise CrError("--page-server needs --address and --port, or --ps-socket, to say where it is", EBADRQC)
     peer = f"{_PAGE_SERVER} at {opts.address} port {opts.port}"
@@ -31,7 +29,11 @@ def connect(opts: Options) -> Channel:
         sock = socket.create_connection((opts.address, opts.port), _CONNECT_SECONDS)
     except OSError as error:
         raise CrError(f"{peer} can't be reached: {error.strerror or error} (is it running there?)") from error
-    return _channel(opts, sock, peer)
+    return _client(opts, sock, peer)
+
+
+def _client(opts: Options, sock: socket.socket, peer: str) -> Channel:
+    return _channel(opts, sock, peer, opts.remote_timeout, opts.remote_timeout)
 
 
 def listen(opts: Options) -> socket.socket:
@@ -68,14 +70,18 @@ def given(number: int) -> socket.socket:
     return sock
 
 
-def accept(opts: Options, server: socket.socket, patience: float) -> Channel:
-    """The client's connection: the one that was given, or the first that comes. The socket listens no longer."""
+def accept(opts: Options, server: socket.socket, patience: float, death_seconds: float) -> Channel:
+    """The client's connection: the one that was given, or the first that comes. The socket listens no longer.
+
+    patience       seconds that the client may say nothing while its machine is there
+    death_seconds  after how many without any sign of the machine it counts as gone
+    """
     if opts.ps_socket >= 0:
-        return _channel(opts, server, "the client", patience, is_server=True)
+        return _channel(opts, server, "the client", patience, death_seconds, is_server=True)
     with server:
         server.setblocking(True)
         sock, who = server.accept()
-    return _channel(opts, sock, f"the client at {who[0]} port {who[1]}", patience, is_server=True)
+    return _channel(opts, sock, f"the client at {who[0]} port {who[1]}", patience, death_seconds, is_server=True)
 
 
 def name_of(server: socket.socket) -> str:
@@ -85,14 +91,11 @@ def name_of(server: socket.socket) -> str:
 
 
 def _channel(
-    opts: Options, sock: socket.socket, peer: str, patience: float = PATIENCE_SECONDS, is_server: bool = False
+    opts: Options, sock: socket.socket, peer: str, patience: float, death_seconds: float, is_server: bool = False
 ) -> Channel:
     sock.set_inheritable(False)
     if sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE.items():
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        notice_death(sock, death_seconds)
     if opts.tls:
         from engine.transport import tls
 

@@ -154,9 +154,6 @@ class ImageLink(Channel):
         self._has_failed = False
         self._buffer = bytearray(_HEADER.size)
 
-    def fileno(self) -> int:
-        return self._socket.fileno()
-
     def close(self) -> None:
         self._keep(-1)
         super().close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from engine import daemon, log
 from engine.errors import CrError
-from engine.transport import endpoints
+from engine.transport import remote_endpoints
 from engine.transport.frames import (
     SAID_BY_DUMPS,
     SAID_BY_RESTORES,
@@ -40,11 +40,11 @@ _MIB = 1 << 20
 
 def run(opts: Options) -> int:
     """The verb. Returns when a signal or the end of the last proxy has ended it; raises CrError."""
-    endpoints.raise_descriptor_limit()
-    tcp = endpoints.listen_tcp(opts)
-    restores, name = endpoints.listen_unix(opts, endpoints.CACHE_SOCKET)
+    daemon.raise_descriptor_limit()
+    tcp = remote_endpoints.listen_tcp(opts)
+    restores, name = remote_endpoints.listen_unix(opts, remote_endpoints.CACHE_SOCKET)
     limit = opts.max_memory or _memory_to_use()
-    store = Store(limit, endpoints.patience(opts))
+    store = Store(limit, opts.remote_timeout)
     try:
         return daemon.run(opts, "image cache", lambda: partial(_serve, store, tcp, restores))
     finally:

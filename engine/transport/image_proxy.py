@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from engine import daemon, log
 from engine.errors import CrError
-from engine.transport import endpoints
+from engine.transport import remote_endpoints
 from engine.transport.frames import SAID_BY_CACHES, SAID_BY_DUMPS, ImageLink, Op
 from engine.transport.sessions import Sessions
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def run(opts: Options) -> int:
     """The verb. Returns when a signal or the end of the cache has ended it; raises CrError."""
     proxy = _Proxy(opts)
-    door, name = endpoints.listen_unix(opts, endpoints.PROXY_SOCKET)
+    door, name = remote_endpoints.listen_unix(opts, remote_endpoints.PROXY_SOCKET)
     try:
         return daemon.run(opts, "image proxy", lambda: partial(proxy.serve, door))
     finally:
@@ -43,11 +43,11 @@ class _Proxy:
         """CrError: the cache is not there."""
         self._opts = opts
         self._guard = threading.Lock()
-        self._spare: ImageLink | None = endpoints.connect_tcp(opts)
+        self._spare: ImageLink | None = remote_endpoints.connect_tcp(opts)
         self._why = ""
 
     def serve(self, door: socket.socket) -> int:
-        sessions = Sessions(endpoints.patience(self._opts))
+        sessions = Sessions(self._opts.remote_timeout)
         sessions.add_door(door, "a dump", self._serve_dump)
         sessions.serve(self._cache_has_gone, self._watched)
         log.error(self._why)
@@ -72,7 +72,7 @@ class _Proxy:
                 raise CrError(self._why or "no connection to the image cache stands by")
             taken, self._spare = self._spare, None
             try:
-                self._spare = endpoints.connect_tcp(self._opts)
+                self._spare = remote_endpoints.connect_tcp(self._opts)
             except CrError as error:
                 self._why = error.message
             return taken

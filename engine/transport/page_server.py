@@ -54,7 +54,7 @@ def prepare(opts: Options) -> socket.socket:
 
 def serve(opts: Options, server: socket.socket, patience: float = PATIENCE_SECONDS) -> int:
     """Serve one client. Returns 0; raises CrError."""
-    channel = endpoint.accept(opts, server, patience)
+    channel = endpoint.accept(opts, server, patience, opts.remote_timeout)
     try:
         with ImageDir(opts.images_dir_fd) as images:
             PageServer(channel, images, opts.auto_dedup).serve()

@@ -13,8 +13,8 @@ from engine.errors import CrError
 from engine.images.directory import ImageDir
 from engine.images.magic import KINDS
 from engine.images.reader import MAX_ENTRY
-from engine.transport import endpoints
 from engine.transport.frames import SAID_BY_CACHES, Frame, ImageLink, Op, check_id, words_body
+from engine.transport.remote_endpoints import CACHE_SOCKET, PROXY_SOCKET, connect_unix
 from engine.transport.remote_writer import RemoteWriter
 
 if TYPE_CHECKING:
@@ -183,12 +183,12 @@ class ReceivedImages(RemoteImages):
 
 def for_dump(opts: Options) -> SentImages:
     """CrError: the proxy is not there."""
-    return SentImages(endpoints.connect_unix(opts, endpoints.PROXY_SOCKET, "the image proxy"), opts.snapshot_id)
+    return SentImages(connect_unix(opts, PROXY_SOCKET, "the image proxy"), opts.snapshot_id)
 
 
 def for_restore(opts: Options) -> ReceivedImages:
     """CrError: the cache is not there."""
-    link = endpoints.connect_unix(opts, endpoints.CACHE_SOCKET, "the image cache")
+    link = connect_unix(opts, CACHE_SOCKET, "the image cache")
     images = ReceivedImages(link, opts.snapshot_id, bounded=True)
     if opts.unconfirmed:
         images.accept()

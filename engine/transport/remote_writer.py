@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from engine.errors import CrError
-from engine.images.pagemap import PagemapWriter
 from engine.images.writer import ImageWriter
 from engine.transport.frames import LARGEST, ImageLink, Op, header, size_body
-from engine.transport.sink import PageSinks
+from engine.transport.sink import ImageSinks
 from engine.transport.stream import StreamSink
 
 if TYPE_CHECKING:
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
     from io import FileIO
     from typing import Self
 
-    from engine.images.directory import ImageDir
     from engine.images.magic import Kind
+    from engine.images.pagemap import PagemapWriter
 
 
 class RemoteWriter(ImageWriter):
@@ -78,21 +77,13 @@ class RemoteWriter(ImageWriter):
         self._is_open = False
 
 
-class RemoteSinks(PageSinks):
+class RemoteSinks(ImageSinks):
     """Page maps and pages, one task after the other: there is one connection."""
 
     one_at_a_time = True
 
-    def __init__(self, images: ImageDir) -> None:
-        self._images = images
-        self._last_pages_id = 0
-
     def open(self, kind: str, id: int) -> RemoteSink:
-        self._last_pages_id += 1
-        return RemoteSink(PagemapWriter(self._images, id, kind, self._last_pages_id))
-
-    def finish(self) -> None:
-        """ImageDir.settle() is what everything waits for."""
+        return RemoteSink(self.writer(kind, id))
 
 
 class RemoteSink(StreamSink):

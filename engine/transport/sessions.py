@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import log
 from engine.errors import CrError, text_of
-from engine.transport.endpoints import notice_death
+from engine.transport.channel import notice_death
 from engine.transport.frames import GREETING, Garbage, ImageLink, Op
 
 if TYPE_CHECKING:

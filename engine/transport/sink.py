@@ -74,21 +74,29 @@ class PageSinks(ABC):
         """All page maps have been written. Returns when they are safe; CrError: they are not."""
 
 
-class FileSinks(PageSinks):
-    """Page maps in the images directory, each with a pages file."""
-
-    one_at_a_time = False
+class ImageSinks(PageSinks):
+    """Page maps that become images, each with its pages in another one."""
 
     def __init__(self, images: ImageDir) -> None:
         self._images = images
         self._last_pages_id = 0
 
-    def open(self, kind: str, id: int) -> FileSink:
+    def writer(self, kind: str, id: int) -> PagemapWriter:
+        """Of the next page map."""
         self._last_pages_id += 1
-        return FileSink(PagemapWriter(self._images, id, kind, self._last_pages_id))
+        return PagemapWriter(self._images, id, kind, self._last_pages_id)
 
     def finish(self) -> None:
-        pass
+        """ImageDir.settle() is what everything waits for."""
+
+
+class FileSinks(ImageSinks):
+    """Page maps in the images directory, each with a pages file."""
+
+    one_at_a_time = False
+
+    def open(self, kind: str, id: int) -> FileSink:
+        return FileSink(self.writer(kind, id))
 
 
 class FileSink(PageSink):

@@ -135,6 +135,13 @@ def test_cpuinfo_and_swrk_have_a_word_of_their_own() -> None:
         ("", "no command given (see --help)"),
         ("dump", "dump needs the root of the process tree (use --tree PID)"),
         ("pre-dump -t 5 --lazy-pages", "pre-dump does not work with --lazy-pages"),
+        (
+            "page-server --lazy-pages",
+            "page-server --lazy-pages: this page server gives no pages out of images "
+            "(copy the images to where lazy-pages runs, or use dump --lazy-pages)",
+        ),
+        ("dump -t 5 --remote --tls", "--tls: what goes to and from an image cache is not encrypted (use a tunnel)"),
+        ("image-cache --tls", "--tls: what goes to and from an image cache is not encrypted (use a tunnel)"),
         ("dump -t 5 extra", "excess argument extra for dump"),
         ("restore prog", "excess argument prog for restore (words for a program to become need --exec-cmd)"),
         ("restore --restore-sibling", "--restore-sibling needs --restore-detached"),

@@ -73,12 +73,12 @@ def test_every_command_has_its_verb() -> None:
 
 
 def test_options_that_are_not_served_are_refused() -> None:
-    result = run("dump", "-t", "1", "--stream", "-M", "/a:b", "--external", "file[1:2]")
+    result = run("dump", "-t", "1", "--stream", "-M", "/a:b", "--cgroup-root", "/c")
     assert result.returncode == 1
     lines = result.stderr.splitlines()
     assert [line.split(": ", 1)[1] for line in lines] == [
+        "--cgroup-root (another place for control groups) is not supported by this engine",
         "--stream (image streamers) is not supported by this engine",
-        "--external mnt[/a]:b (external mounts) is not supported by this engine",
     ]
 
 

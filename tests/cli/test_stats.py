@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +14,9 @@ import pytest
 from engine.images.directory import ImageDir
 from engine.options import Options
 from engine.stats import DumpStats, RestoreStats
+from engine.task import seize
+from tests.waiting import wait_until
+from zdtm.lib.libc import PR_SET_CHILD_SUBREAPER, prctl
 
 
 @pytest.fixture(autouse=True)
@@ -75,3 +82,24 @@ def test_stats_that_cannot_be_written_are_a_warning(tmp_path: Path, capfd: pytes
 def test_every_number_has_a_label() -> None:
     for stats in (DumpStats(), RestoreStats()):
         assert set(vars(stats)) == {field for field, _ in stats.labels}
+
+
+def test_a_tree_that_waits_to_be_reaped_is_no_longer_frozen(tmp_path: Path) -> None:
+    """This process inherits the orphan of the tree, and as long as it does not reap it the dump waits."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    shell = subprocess.Popen(["sh", "-c", "sleep 1000 & wait"], start_new_session=True)
+    children = Path(f"/proc/{shell.pid}/task/{shell.pid}/children")
+    orphan = 0
+    try:
+        wait_until(children.read_text, "the shell has a child")
+        orphan = int(children.read_text())
+        words = ["dump", "-t", str(shell.pid), "-D", str(tmp_path), "--shell-job"]
+        subprocess.run([sys.executable, "-m", "engine", *words], check=True)
+        assert 0 < ImageDir(".").read_one("STATS", "dump").dump.frozen_time < seize.REAPING_SECONDS * 1_000_000
+    finally:
+        shell.kill()
+        shell.wait()
+        if orphan:
+            os.kill(orphan, signal.SIGKILL)
+            os.waitpid(orphan, 0)
+        prctl(PR_SET_CHILD_SUBREAPER, 0)

@@ -9,9 +9,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.endurance import program
+from tests.endurance.journey import there_and_back
 from tests.hostile import ward
 from tests.waiting import wait_until
-from zdtm.harness.init import others
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,21 +45,12 @@ def _go_there_and_back(place: Path) -> str:
 
     for _ in range(_TIMES):
         await_progress()
-        for words in (["dump", "-t", str(pid), "-D", str(images)], ["restore", "-d", "-D", str(images)]):
-            outcome = ward.command(*words, watched=False)
-            assert outcome.status == 0, outcome.log
-            if words[0] == "dump":
-                wait_until(_alone, "nothing of the tree is left")
+        there_and_back(pid, images)
     await_progress()
     os.kill(pid, signal.SIGTERM)
     status = os.waitpid(pid, 0)[1]
     assert (status, said()) == (0, ""), said()
     return ""
-
-
-def _alone() -> bool:
-    ward.reap()
-    return not others()
 
 
 def test_ten_times(tmp_path: Path) -> None:

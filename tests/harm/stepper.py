@@ -109,13 +109,15 @@ def _step(worker: ptrace.Tracee, at: int, victim: int, request: int | None) -> i
 
 
 def _die_together(worker: ptrace.Tracee, victim: int) -> None:
-    """The victim is dying. A worker that has not committed dies with it; one that has goes on to its end."""
-    if victim != worker.tid:
-        with contextlib.suppress(ProcessLookupError):
+    """The victim is dying. A worker that has not committed dies with it; one that has goes on to its end.
+
+    What the worker forks is not attached any more: if the worker died before it told of that, nobody would let it go.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        worker.set_options(ptrace.O_TRACESYSGOOD | ptrace.O_EXITKILL)
+        if victim != worker.tid:
             worker.cont()
     while not (status := worker.wait()).dead:
-        if status.event == ptrace.EVENT_FORK:
-            _let_go(worker.event_message())
         with contextlib.suppress(ProcessLookupError):
             worker.cont(status.signal if status.is_signal else 0)
 

@@ -96,7 +96,15 @@ def _trees(s: _Set) -> list[_Case]:
         _Case(s.entry(f"core-{s.child}.img", lambda e: _set(task_state=2)(e.tc)), "lives without a leader, or is dead"),
         _Case(s.entry(f"core-{s.root}.img", lambda e: _set(task_state=2, exit_code=9)(e.tc)), "impossible status 0x9"),
         _Case(s.entry(f"core-{s.child}.img", lambda e: _set(stop_signo=65)(e.tc)), "stop_signo is 65, possible are"),
+        *_namespaces(s),
     ]
+
+
+def _namespaces(s: _Set) -> list[_Case]:
+    """Tasks that were not in the namespaces of their engine."""
+    names = ("pid", "net", "ipc", "uts", "time", "mnt", "user", "cgroup")
+    changes = {name: s.entry(f"ids-{s.child}.img", _set(**{f"{name}_ns_id": 77})) for name in names}
+    return [_Case(damage, rf"task {s.child}: was dumped in its own {name} namesp") for name, damage in changes.items()]
 
 
 def _cycles(s: _Set) -> list[_Case]:

@@ -90,13 +90,20 @@ if libc.syscall(56, 0x200 | signal.SIGCHLD, 0, 0, 0, 0) == 0:
 """
 
 
+# Options that tell of what can't be dumped, or allow it, do not let it pass.
+_TOLD = (
+    "--root / --empty-ns net --tcp-established --skip-in-flight --skip-mnt /moved --enable-fs all --ext-mount-map auto "
+    "--enable-external-masters --enable-external-sharing --external mnt[/moved]:key"
+).split()
+
+
 def _refused(place: Path, program: str, *arguments: str, own_session: bool = True) -> tuple[Subject, list[str]]:
     """The subject, unharmed, and the reasons."""
     (place / "subject").mkdir()
     (place / "images").mkdir()
     subject = Subject(place / "subject", _START + program + _END, *arguments, own_session=own_session)
     subject.remember()
-    reasons = _dump(place, subject, "--ghost-limit", "10000")
+    reasons = _dump(place, subject, "--ghost-limit", "10000", *_TOLD)
     return subject, reasons
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 ENGINE = [sys.executable, "-m", "engine"]
 _PR_SET_CHILD_SUBREAPER = 36
+_CONNECT_SECONDS = 20
 
 
 class Lazy:
@@ -110,9 +113,11 @@ class Lazy:
 
     def dump_lazily(self, *options: str) -> None:
         """Start a dump that keeps the tree, and wait until its pages are to be had at self.port."""
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = 0
         self.source = self._await_ready("dump", "-t", str(self.pid), "--lazy-pages", *self.where(), *options)
+        found = re.search(r"its pages are to be had at 127\.0\.0\.1 port (\d+)", self.log("dump"))
+        assert found, self.log("dump")
+        self.port = int(found[1])
 
     def where(self) -> list[str]:
         """Options that name the socket between the dump and the daemon."""
@@ -133,6 +138,15 @@ class Lazy:
         """Start the daemon and wait until a restore can come."""
         self.daemon = self._await_ready("lazy-pages", "--pidfile", "pidfile", *options)
         self.daemon_pid = int((self.images / "pidfile").read_text())
+
+    def connected(self) -> socket.socket:
+        """To the daemon. By a descriptor, since the path of a test's directory may be longer than a socket's name."""
+        client = socket.socket(socket.AF_UNIX)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("qq", _CONNECT_SECONDS, 0))
+        directory = os.open(self.images, os.O_PATH)
+        client.connect(f"/proc/self/fd/{directory}/lazy-pages.socket")
+        os.close(directory)
+        return client
 
     def restore(self, *options: str) -> None:
         assert self.run("restore", "-d", "--lazy-pages", *options) == 0, self.log("restore")
@@ -159,9 +173,14 @@ class Lazy:
         def step() -> bool:
             for number in (signal.SIGCONT, signal.SIGSTOP):
                 os.kill(self.daemon_pid, number)
+            wait_until(self._daemon_stands, "the daemon stands still")
             return true()
 
         wait_until(step, "the daemon has done enough")
+
+    def _daemon_stands(self) -> bool:
+        status = Path(f"/proc/{self.daemon_pid}/status").read_text()
+        return "State:\tT" in status or "State:\tZ" in status
 
     def check_result(self) -> None:
         result = self.place / "result"
@@ -181,6 +200,15 @@ class Lazy:
             while os.waitpid(-self.pid, os.WNOHANG)[0]:
                 continue
         return not os.path.exists(f"/proc/{self.pid}")
+
+    def end_restored(self) -> None:
+        """Kill what has been restored, and the daemon. The images can be restored once more."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.daemon.kill()
+        self.daemon.wait()
+        (self.images / "pidfile").unlink()
+        wait_until(self.is_gone, "the restored tree has gone")
 
     def end(self) -> None:
         for process in reversed(self._processes[1:]):

@@ -110,16 +110,14 @@ def test_what_restore_alone_takes(link: Link) -> None:
 
 def test_all_that_is_wrong_is_said_at_once_and_by_name(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unserved, "UNSERVED", {"root": "", "track_mem": "", "page_server": "", "cgroup_root": ""})
-    monkeypatch.setattr(unserved, "UNSERVED_EXTERNAL", {"veth": "", "mnt": ""})
     said = refusal(
         link, pid=-5, root="/r", track_mem=True, log_file="a/b", empty_ns=3, ps={"port": 70000, "address": "h"},
-        veths=[{"if_in": "a", "if_out": "b"}], join_ns=[{"ns": "pid", "ns_file": "7"}], config_file="/dev/full",
-        cg_root=[{"ctrl": "cpu", "path": "/x"}], ext_mnt=[{"key": "/m", "val": "n"}],
+        join_ns=[{"ns": "pid", "ns_file": "7"}], config_file="/dev/full",
+        cg_root=[{"ctrl": "cpu", "path": "/x"}],
     )  # fmt: skip
     for word in (
         r"--tree -5: must be a process id above 0", r"--root \(", r"--track-mem \(", r"log_file a/b:", r"empty_ns 0x3:",
-        r"--page-server \(", r"--external veth\[a\]:b \(", r"--join-ns pid:7: a pid namespace", r"--cgroup-root \(",
-        r"--external mnt\[/m\]:n \(",
+        r"--page-server \(", r"--join-ns pid:7: a pid namespace", r"--cgroup-root \(",
     ):  # fmt: skip
         assert re.search(word, said), f"{word} is not in {said}"
 

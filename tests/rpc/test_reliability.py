@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import socket
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,41 +16,19 @@ from engine import worker
 from engine.options import Options
 from engine.rpc.link import Link
 from engine.rpc.session import Session
+from tests.disk import SIZE, leave
 from tests.harm import stepper
 from tests.rpc.conftest import dump_all
 from tests.waiting import wait_until
 from zdtm.harness.rpc import Client, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.harm.subject import Subject
     from tests.rpc.conftest import Daemon
 
-_DISK = 64 << 20
 _TRIALS = 8
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system that can be filled."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK}", "none", place], check=True)
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
-
-
-def _leave(disk: Path, room: int) -> Path:
-    """Empty the disk and fill it but for so many bytes. Returns a directory for images there."""
-    for path in disk.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    images = disk / "images"
-    images.mkdir()
-    with open(disk / "filler", "wb") as filler:
-        os.posix_fallocate(filler.fileno(), 0, _DISK - room)
-    return images
 
 
 def _await_idle(daemon: Daemon) -> None:
@@ -61,14 +38,14 @@ def _await_idle(daemon: Daemon) -> None:
 def test_a_disk_that_is_full_at_any_moment_of_a_dump(daemon: Daemon, subject: Subject, disk: Path) -> None:
     """Of room for anything from a page to nearly all."""
     said = {"pid": subject.pid, "leave_running": True, "link_remap": True}
-    images = _leave(disk, _DISK // 2)
+    images = leave(disk, SIZE // 2)
     with Client.connected(daemon.address) as client:
         assert client.ask("DUMP", {**said, "images_dir": str(images)}).success
     needed = sum(path.stat().st_blocks * 512 for path in images.iterdir())
     for name in subject.remaps():
         os.unlink(subject.place / name)
     for eighth in range(8):
-        images = _leave(disk, max(4096, needed * eighth // 8 - 16384))
+        images = leave(disk, max(4096, needed * eighth // 8 - 16384))
         with Client.connected(daemon.address) as client:
             answer = client.ask("DUMP", {**said, "images_dir": str(images)})
         assert not answer.success
@@ -84,7 +61,7 @@ def test_a_disk_that_is_full_at_a_restore(daemon: Daemon, subject: Subject, disk
     images = tmp_path / "images"
     images.mkdir()
     dump_all(subject, images)
-    work = _leave(disk, 4096)
+    work = leave(disk, 4096)
     (work / "filler").write_bytes(b"x" * 4096)
     fd = os.open(work, os.O_RDONLY | os.O_DIRECTORY)
     with Client.connected(daemon.address) as client:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +19,7 @@ from engine.images.pagemap import PageReader
 from engine.transport.channel import Channel
 from engine.transport.page_server import PageServer
 from engine.transport.protocol import Command, PageMessage, destination_of
+from tests.increment.subject import Subject
 from tests.transport import remote
 
 if TYPE_CHECKING:
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
     from tests.transport.remote import Daemon
 
+ENGINE = [sys.executable, "-m", "engine"]
 PAGE = 4096
 PATIENCE = 20
 
@@ -103,3 +109,48 @@ def pair(tmp_path: Path) -> Iterator[tuple[Daemon, Daemon]]:
     """An image proxy and its cache."""
     with remote.both(tmp_path) as pair:
         yield pair
+
+
+@pytest.fixture
+def subject() -> Iterator[Subject]:
+    running = Subject()
+    yield running
+    running.end()
+
+
+def serve(images: Path, *options: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """A page server at a port of its choice, and the options that lead there."""
+    images.mkdir(exist_ok=True)
+    server = subprocess.Popen(
+        [*ENGINE, "page-server", "-D", images, "--address", "127.0.0.1", "-v4", "-o", "page-server.log", *options],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    said = server.stdout.readline()
+    found = re.fullmatch(r"The page server listens at 127\.0\.0\.1 port (\d+)\n", said)
+    assert found, said
+    return server, leading_to(int(found[1]))
+
+
+def leading_to(port: int) -> list[str]:
+    return ["--page-server", "--address", "127.0.0.1", "--port", str(port)]
+
+
+def end(server: subprocess.Popen[str]) -> int:
+    with server:
+        return server.wait(PATIENCE)
+
+
+def start_dump(verb: str, pid: int, images: Path, *options: str) -> subprocess.Popen[str]:
+    images.mkdir()
+    words = [verb, "-t", str(pid), "-D", str(images), "-v4", "-o", "log", *options]
+    return subprocess.Popen([*ENGINE, *words], text=True)
+
+
+def state_of(pid: int) -> list[str]:
+    """What must not change by a dump that fails: descriptors, mappings, signals that wait."""
+    proc = Path(f"/proc/{pid}")
+    signals = re.findall(r"(?:SigPnd|ShdPnd|SigBlk|TracerPid):.*", (proc / "status").read_text())
+    mappings = [line.split()[0] for line in (proc / "maps").read_text().splitlines()]
+    return [*sorted(os.listdir(proc / "fd")), *signals, *mappings]

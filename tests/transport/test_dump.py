@@ -7,66 +7,18 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench import subjects
-from tests.increment.subject import Subject, content
-from tests.transport.conftest import PATIENCE
+from tests.increment.subject import content
+from tests.transport.conftest import ENGINE, PATIENCE, end, leading_to, serve, start_dump, state_of
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_ENGINE = [sys.executable, "-m", "engine"]
-
-
-@pytest.fixture
-def subject() -> Iterator[Subject]:
-    running = Subject()
-    yield running
-    running.end()
-
-
-def _serve(images: Path, *options: str) -> tuple[subprocess.Popen[str], list[str]]:
-    """A page server at a port of its choice, and the options that lead there."""
-    images.mkdir(exist_ok=True)
-    server = subprocess.Popen(
-        [*_ENGINE, "page-server", "-D", images, "--address", "127.0.0.1", "-v4", "-o", "page-server.log", *options],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    said = server.stdout.readline()
-    found = re.fullmatch(r"The page server listens at 127\.0\.0\.1 port (\d+)\n", said)
-    assert found, said
-    return server, _leading_to(int(found[1]))
-
-
-def _leading_to(port: int) -> list[str]:
-    return ["--page-server", "--address", "127.0.0.1", "--port", str(port)]
-
-
-def _end(server: subprocess.Popen[str]) -> int:
-    with server:
-        return server.wait(PATIENCE)
-
-
-def _dump(verb: str, pid: int, images: Path, *options: str) -> subprocess.Popen[str]:
-    images.mkdir()
-    words = [verb, "-t", str(pid), "-D", str(images), "-v4", "-o", "log", *options]
-    return subprocess.Popen([*_ENGINE, *words], text=True)
-
-
-def _state(pid: int) -> list[str]:
-    """What must not change by a dump that fails: descriptors, mappings, signals that wait."""
-    proc = Path(f"/proc/{pid}")
-    signals = re.findall(r"(?:SigPnd|ShdPnd|SigBlk|TracerPid):.*", (proc / "status").read_text())
-    mappings = [line.split()[0] for line in (proc / "maps").read_text().splitlines()]
-    return [*sorted(os.listdir(proc / "fd")), *signals, *mappings]
+    from tests.increment.subject import Subject
 
 
 def test_a_chain_of_pre_dumps(subject: Subject, tmp_path: Path) -> None:
@@ -78,13 +30,13 @@ def test_a_chain_of_pre_dumps(subject: Subject, tmp_path: Path) -> None:
         for command in commands:
             subject.do(command)
         parent = [f"--prev-images-dir=../{number - 1}"] if number else []
-        server, options = _serve(there / str(number), *parent)
+        server, options = serve(there / str(number), *parent)
         more = ["--leave-running"] if verb == "dump" else []
-        dump = _dump(verb, subject.process.pid, here / str(number), "--track-mem", *options, *parent, *more)
-        assert _end(dump) == 0, (here / str(number) / "log").read_text()
-        assert _end(server) == 0
+        dump = start_dump(verb, subject.process.pid, here / str(number), "--track-mem", *options, *parent, *more)
+        assert end(dump) == 0, (here / str(number) / "log").read_text()
+        assert end(server) == 0
         assert not [name for name in os.listdir(here / str(number)) if name.startswith("page")]
-    assert _end(_dump("dump", subject.process.pid, tmp_path / "plain", "--leave-running")) == 0
+    assert end(start_dump("dump", subject.process.pid, tmp_path / "plain", "--leave-running")) == 0
     for pid in subject.pids():
         assert content(there / "2", pid) == content(tmp_path / "plain", pid)
     sizes = [sum(path.stat().st_size for path in (there / name).glob("pages-*")) for name in "012"]
@@ -98,7 +50,7 @@ class _Breakdown:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         self._size = size
-        self.options = _leading_to(self._listener.getsockname()[1])
+        self.options = leading_to(self._listener.getsockname()[1])
 
     def take(self) -> socket.socket:
         with self._listener:
@@ -116,16 +68,16 @@ class _Breakdown:
 def test_a_server_that_dies(subject: Subject, tmp_path: Path, size: int) -> None:
     """SIGPIPE, above all, does not reach the task."""
     subject.do("grow")
-    before = _state(subject.process.pid)
+    before = state_of(subject.process.pid)
     server = _Breakdown(size)
-    dump = _dump("dump", subject.process.pid, tmp_path / "images", *server.options)
+    dump = start_dump("dump", subject.process.pid, tmp_path / "images", *server.options)
     server.take().close()
-    assert _end(dump) == 1
+    assert end(dump) == 1
     log = (tmp_path / "images/log").read_text()
     where = server.options[-1]
     assert re.search(rf"Error .*the page server at 127\.0\.0\.1 (port {where} )?.*(has failed|has ended)", log), log
     assert os.listdir(tmp_path / "images") == ["log"]
-    assert _state(subject.process.pid) == before
+    assert state_of(subject.process.pid) == before
     subject.do("write 1 5")
 
 
@@ -133,15 +85,15 @@ def test_an_engine_that_dies_while_pages_are_sent(tmp_path: Path) -> None:
     """The server takes nothing more, the engine waits for it, and the task in which it waits comes home by itself."""
     server = _Breakdown(200)
     with subjects.running(subjects.memory(32)) as pid:
-        before = _state(pid)
-        dump = _dump("dump", pid, tmp_path / "images", *server.options)
+        before = state_of(pid)
+        dump = start_dump("dump", pid, tmp_path / "images", *server.options)
         with server.take():
             worker = _worker_of(dump.pid)
             wait_until(lambda: "poll" in Path(f"/proc/{worker}/wchan").read_text(), "the engine waits for the server")
             assert "socket:" in "".join(os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir())
             os.kill(dump.pid, signal.SIGKILL)
-            _end(dump)
-            wait_until(lambda: _state(pid) == before, "the task is as it was")
+            end(dump)
+            wait_until(lambda: state_of(pid) == before, "the task is as it was")
 
 
 def _worker_of(pid: int) -> int:
@@ -152,13 +104,13 @@ def _worker_of(pid: int) -> int:
 
 
 def test_a_server_that_is_killed(subject: Subject, tmp_path: Path) -> None:
-    server, options = _serve(tmp_path / "there")
+    server, options = serve(tmp_path / "there")
     server.kill()
-    _end(server)
-    before = _state(subject.process.pid)
-    assert _end(_dump("dump", subject.process.pid, tmp_path / "images", *options)) == 1
+    end(server)
+    before = state_of(subject.process.pid)
+    assert end(start_dump("dump", subject.process.pid, tmp_path / "images", *options)) == 1
     assert "can't be reached: Connection refused" in (tmp_path / "images/log").read_text()
-    assert _state(subject.process.pid) == before
+    assert state_of(subject.process.pid) == before
 
 
 def test_a_socket_that_is_given(subject: Subject, tmp_path: Path) -> None:
@@ -167,12 +119,12 @@ def test_a_socket_that_is_given(subject: Subject, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with ours, its:
         words = ["page-server", "-D", str(tmp_path / "there"), "--ps-socket", str(its.fileno())]
-        server = subprocess.Popen([*_ENGINE, *words], pass_fds=[its.fileno()], text=True)
+        server = subprocess.Popen([*ENGINE, *words], pass_fds=[its.fileno()], text=True)
         (tmp_path / "here").mkdir()
         words = ["dump", "-t", str(subject.process.pid), "-D", str(tmp_path / "here"), "-R", "--page-server"]
-        subprocess.run([*_ENGINE, *words, "--ps-socket", str(ours.fileno())], pass_fds=[ours.fileno()], check=True)
-        assert _end(server) == 0
-    assert _end(_dump("dump", subject.process.pid, tmp_path / "plain", "-R")) == 0
+        subprocess.run([*ENGINE, *words, "--ps-socket", str(ours.fileno())], pass_fds=[ours.fileno()], check=True)
+        assert end(server) == 0
+    assert end(start_dump("dump", subject.process.pid, tmp_path / "plain", "-R")) == 0
     for pid in subject.pids():
         assert content(tmp_path / "there", pid) == content(tmp_path / "plain", pid)
 
@@ -181,13 +133,13 @@ def test_encrypted(subject: Subject, tmp_path: Path) -> None:
     keys = Path(__file__).parent / "certificates"
     tls = ["--tls", "--tls-cacert", str(keys / "ca.pem"), "--tls-cert", str(keys / "good.pem")]
     tls += ["--tls-key", str(keys / "good.key")]
-    server, options = _serve(tmp_path / "there", *tls)
-    assert _end(_dump("dump", subject.process.pid, tmp_path / "here", "-R", *options, *tls)) == 0
-    assert _end(server) == 0
-    assert _end(_dump("dump", subject.process.pid, tmp_path / "plain", "-R")) == 0
+    server, options = serve(tmp_path / "there", *tls)
+    assert end(start_dump("dump", subject.process.pid, tmp_path / "here", "-R", *options, *tls)) == 0
+    assert end(server) == 0
+    assert end(start_dump("dump", subject.process.pid, tmp_path / "plain", "-R")) == 0
     for pid in subject.pids():
         assert content(tmp_path / "there", pid) == content(tmp_path / "plain", pid)
-    server, options = _serve(tmp_path / "again", *tls)
-    assert _end(_dump("dump", subject.process.pid, tmp_path / "open", *options)) == 1
-    assert _end(server) == 1
+    server, options = serve(tmp_path / "again", *tls)
+    assert end(start_dump("dump", subject.process.pid, tmp_path / "open", *options)) == 1
+    assert end(server) == 1
     assert "we come to no agreement by TLS" in (tmp_path / "again/page-server.log").read_text()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import daemon
 from engine.errors import CrError
-from engine.transport.channel import PATIENCE_SECONDS
+from engine.transport.channel import notice_death
 from engine.transport.frames import ImageLink
 
 if TYPE_CHECKING:
@@ -21,12 +21,9 @@ PROXY_SOCKET, CACHE_SOCKET = "image-proxy.sock", "image-cache.sock"
 _ADDRESS, _PORT = "127.0.0.1", 9996
 _MODE = 0o600
 _BACKLOG = 16
-_PROBES = 3
-
-
-def patience(opts: Options) -> float:
-    """Seconds that a peer is waited for."""
-    return float(opts.remote_timeout or PATIENCE_SECONDS)
+_LONGER = 1.5
+"""How many times as long as a daemon waits for the other machine its own clients wait for it: it is to be heard when it
+says that the link is cut."""
 
 
 def connect_unix(opts: Options, default: str, who: str) -> ImageLink:
@@ -34,12 +31,12 @@ def connect_unix(opts: Options, default: str, who: str) -> ImageLink:
     name = os.path.abspath(opts.remote_socket or default)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(patience(opts))
+        sock.settimeout(opts.remote_timeout)
         sock.connect(name)
     except OSError as error:
         sock.close()
         raise CrError(f"{who} is not to be reached at {name}: {error.strerror or error} (is it running?)") from error
-    return _greeted(ImageLink(sock, f"{who} at {name}", patience(opts), takes_fds=True))
+    return _greeted(ImageLink(sock, f"{who} at {name}", _LONGER * opts.remote_timeout, takes_fds=True))
 
 
 def connect_tcp(opts: Options) -> ImageLink:
@@ -47,11 +44,11 @@ def connect_tcp(opts: Options) -> ImageLink:
     address = _tcp_address(opts)
     where = f"the image cache at {address[0]} port {address[1]}"
     try:
-        sock = socket.create_connection(address, patience(opts))
+        sock = socket.create_connection(address, opts.remote_timeout)
     except OSError as error:
         raise CrError(f"{where} is not to be reached: {error.strerror or error} (is it running?)") from error
-    notice_death(sock, patience(opts))
-    return _greeted(ImageLink(sock, where, patience(opts)))
+    notice_death(sock, opts.remote_timeout)
+    return _greeted(ImageLink(sock, where, opts.remote_timeout))
 
 
 def _greeted(link: ImageLink) -> ImageLink:
@@ -89,29 +86,6 @@ def listen_tcp(opts: Options) -> socket.socket:
     except OSError as error:
         raise CrError(f"the image cache can't listen at {host} port {port}: {error.strerror or error}") from error
     return sock
-
-
-def notice_death(sock: socket.socket, seconds: float) -> None:
-    """Have the kernel end a connection whose other end has not answered for so long, also when nothing is being sent:
-    tcp(7)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    interval = max(1, round(seconds / (_PROBES + 1)))
-    for option, value in (
-        (socket.TCP_KEEPIDLE, interval),
-        (socket.TCP_KEEPINTVL, interval),
-        (socket.TCP_KEEPCNT, _PROBES),
-        (socket.TCP_USER_TIMEOUT, round(seconds * 1000)),
-    ):
-        sock.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
-def raise_descriptor_limit() -> None:
-    """As far as it goes: each image that is held takes one."""
-    import resource
-
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _tcp_address(opts: Options) -> tuple[str, int]:
