@@ -127,6 +127,11 @@ def _write_pidfile(opts: Options) -> str | None:
         fd = os.open(opts.pidfile, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise CrError(f"pid file {opts.pidfile}: {error.strerror}") from error
-    os.write(fd, str(os.getpid()).encode())
-    os.close(fd)
+    try:
+        os.write(fd, str(os.getpid()).encode())
+    except OSError as error:
+        os.unlink(opts.pidfile)
+        raise CrError(f"pid file {opts.pidfile}: {error.strerror}") from error
+    finally:
+        os.close(fd)
     return os.path.abspath(opts.pidfile)

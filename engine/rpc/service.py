@@ -37,6 +37,7 @@ PATIENCE_SECONDS = 60
 """How long a client may take to say what it wants."""
 _MOST_WORKERS = 64
 _MOST_STRANGERS = 8
+_FULL_SECONDS = 1
 
 
 def run(opts: Options) -> int:
@@ -116,16 +117,20 @@ class Service:
         self._base = base
         self._workers: dict[int, _Worker] = {}
         self._spare: _Worker | None = self._start_worker()
+        self._is_full = False
 
     def serve(self) -> NoReturn:
-        """Accept connections for ever. Beyond so many, they wait until a worker has ended."""
+        """Accept connections for ever. Beyond so many, they wait until a worker has ended; where there is no descriptor
+        or memory for one, that or a second."""
         while True:
             poll = select.poll()
-            if len(self._workers) <= _MOST_WORKERS:
+            if len(self._workers) <= _MOST_WORKERS and not self._is_full:
                 poll.register(self._listener, select.POLLIN)
             for pidfd in self._workers:
                 poll.register(pidfd, select.POLLIN)
-            for fd, _ in poll.poll():
+            found = poll.poll(_FULL_SECONDS * 1000 if self._is_full else None)
+            self._is_full = False
+            for fd, _ in found:
                 if fd == self._listener.fileno():
                     self._accept()
                 else:
@@ -136,6 +141,7 @@ class Service:
             sock, _ = self._listener.accept()
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
+                self._is_full = True
                 log.error(f"a connection can't be accepted: {error.strerror}")
             return
         connection = _Connection(sock, is_strangers=not is_privileged(Peer.of(sock).uid))
@@ -184,7 +190,12 @@ class Service:
             ours.close()
             self._be_worker(parent, its)
         its.close()
-        started = _Worker(pid, ours)
+        try:
+            started = _Worker(pid, ours)
+        except OSError:
+            ours.close()
+            os.waitpid(pid, 0)
+            raise
         self._workers[started.pidfd] = started
         return started
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.disk import leave
 from tests.rpc.conftest import ENGINE, answers, serving
 from tests.waiting import wait_until
 from zdtm.harness.rpc import Client
@@ -52,6 +55,33 @@ def test_a_pidfile_that_exists(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "pid file pid: File exists" in run.stderr
     assert sorted(os.listdir(tmp_path)) == ["pid"]
+
+
+def test_a_pidfile_on_a_full_disk(tmp_path: Path, disk: Path) -> None:
+    """None is left that would be in the way of the next one."""
+    leave(disk, 0)
+    for _ in range(2):
+        run = _start(tmp_path, "--pidfile", str(disk / "pid"))
+        assert run.returncode == 1
+        assert f"pid file {disk}/pid: No space left on device" in run.stderr
+    assert os.listdir(tmp_path) == ["disk"]
+
+
+@pytest.mark.parametrize("room", range(4, 8))
+def test_more_clients_than_descriptors(tmp_path: Path, room: int) -> None:
+    """They wait or are told so, and the service waits, rather than try again and again."""
+    with serving(tmp_path) as daemon, ExitStack() as clients:
+        assert answers(daemon.address)
+        wait_until(lambda: len(daemon.workers()) == 1, "one worker stands by")
+        there = [int(name) for name in os.listdir(f"/proc/{daemon.process.pid}/fd")]
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (max(there) + room,) * 2)
+        opened = [clients.enter_context(Client.connected(daemon.address)) for _ in range(12)]
+        wait_until(lambda: "Too many open files" in daemon.log, "it has run out of them")
+        for client in opened:
+            client.sock.close()
+        wait_until(lambda: len(daemon.workers()) <= 1, "nobody else is left, dead or alive")
+        assert answers(daemon.address)
+        assert daemon.log.count("Too many open files") < 40
 
 
 def _start(tmp_path: Path, *options: str) -> subprocess.CompletedProcess[str]:
