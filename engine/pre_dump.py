@@ -9,12 +9,24 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from engine import log, worker
+from engine import dedup, dump_memory, inventory, log, worker
 from engine.dump import root_of
+from engine.dump_context import DumpContext
+from engine.dump_tree import load_ahead
+from engine.objects import irmap
+from engine.places import images_of
+from engine.plugins import running
+from engine.stats import DumpStats
+from engine.task import freezer, mm, watch
+from engine.task.seize import FrozenTree
+from engine.task.tree import DEAD
+from engine.transport.sink import sinks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from engine.dump_memory import Copy
+    from engine.objects.irmap import Inode
     from engine.options import Options
     from engine.worker import Runner
 
@@ -29,18 +41,6 @@ def run(opts: Options, runner: Runner = worker.run) -> int:
 
 
 def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
-    from engine import dedup, dump_memory, inventory
-    from engine.dump_context import DumpContext
-    from engine.dump_tree import load_ahead
-    from engine.objects import irmap
-    from engine.places import images_of
-    from engine.plugins import running
-    from engine.stats import DumpStats
-    from engine.task import freezer, mm, watch
-    from engine.task.seize import FrozenTree
-    from engine.task.tree import DEAD
-    from engine.transport.sink import sinks_of
-
     load_ahead()
     stats = DumpStats()
     with (
@@ -55,22 +55,9 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
                 tree.freeze()
             with stats.timing("frozen_time"):
                 ctx = DumpContext(opts, images, sinks, tree.root, stats, parent, way, plugins)
-                living = [task for task in ctx.tasks if task.state != DEAD]
-                mms: dict[int, Message] = {task.pid: mm.collect(ctx, task) for task in living}
-                ctx.problems.raise_if_any("pre-dump")
-                watched = irmap.watched_inodes(living) if opts.force_irmap else []
-                copies = dump_memory.watch(ctx, living, mms)
+                copies, marked = _look(ctx)
         try:
-            images.renew(opts.prev_images_dir)
-            for copy in copies:
-                copy.write(ctx)
-                copy.close()
-            if opts.force_irmap:
-                irmap.write_cache(watched, ctx)
-            sinks.finish()
-            inventory.write(ctx, _MODES[opts.pre_dump_mode])
-            images.settle()
-            images.conclude(True)
+            _write(ctx, copies, marked)
         except BaseException:
             images.discard()
             way.undo()
@@ -80,3 +67,26 @@ def _work(opts: Options, root_pid: int, _: Callable[[], None]) -> int:
         stats.write(opts)
     log.info("Pre-dumping finished successfully")
     return 0
+
+
+def _look(ctx: DumpContext) -> tuple[list[Copy], list[Inode]]:
+    """While the tree stands: what is to be copied, and the inodes that inotify and fanotify watch (--force-irmap)."""
+    living = [task for task in ctx.tasks if task.state != DEAD]
+    mms: dict[int, Message] = {task.pid: mm.collect(ctx, task) for task in living}
+    ctx.problems.raise_if_any("pre-dump")
+    marked = irmap.watched_inodes(living) if ctx.opts.force_irmap else []
+    return dump_memory.watch(ctx, living, mms), marked
+
+
+def _write(ctx: DumpContext, copies: list[Copy], marked: list[Inode]) -> None:
+    """While it runs."""
+    ctx.images.renew(ctx.opts.prev_images_dir)
+    for copy in copies:
+        copy.write(ctx)
+        copy.close()
+    if ctx.opts.force_irmap:
+        irmap.write_cache(marked, ctx)
+    ctx.sinks.finish()
+    inventory.write(ctx, _MODES[ctx.opts.pre_dump_mode])
+    ctx.images.settle()
+    ctx.images.conclude(True)
