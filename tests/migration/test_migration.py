@@ -61,7 +61,7 @@ def test_moves(journey: Journey, way: str, percent_lost: int, record_property: C
 @pytest.mark.parametrize(
     ("way", "message"),
     [
-        ("by_proxy_and_cache", r"the image cache at 10\.77\.0\.2 port 9996 (takes|says) nothing any more"),
+        ("by_proxy_and_cache", r"image cache at 10\.77\.0\.2 port 9996 ((takes|says) nothing any more|has failed: )"),
         ("by_page_server", r"the connection to the client at 10\.77\.0\.2 port \d+ has failed: "),
     ],
     ids=WAYS,
