@@ -7,9 +7,13 @@ from engine.options import COMMANDS, OPTIONS
 
 _VERBS = """\
   {program} dump -t PID [options]            save a process tree to images, and end it
+  {program} pre-dump -t PID [options]        save its memory while it runs
   {program} restore [options]                make the tree again from images
+  {program} lazy-pages [options]             bring the memory of a restore while it runs
   {program} check [--feature NAME]           what this kernel can do
   {program} cpuinfo dump|check [options]     save the processor's features, or compare them
+  {program} gc|dedup [options]               clean up after a dump, or after increments
+  {program} page-server [options]            take the memory of a dump on another machine
   {program} image-proxy|image-cache          carry images to another machine, from dump to restore
   {program} service [options]                do what clients ask for by RPC
   {program} swrk FD                          the same for the one client at a connected socket

@@ -93,7 +93,8 @@ def listening(opts: Options) -> Iterator[socket.socket | None]:
 
 def serve(opts: Options, scripts: ActionScripts, server: socket.socket, pages: FrozenPages) -> Channel:
     """Give a client all that it asks for until it says CLOSE, which is still to be answered. Raises CrError."""
-    log.info(f"The tree stands and its pages are to be had at {endpoint.name_of(server)}")
+    where = endpoint.name_of(server) if opts.ps_socket < 0 else f"the other end of descriptor {opts.ps_socket}"
+    log.info(f"The tree stands and its pages are to be had at {where}")
     announce_ready(opts, scripts)
     if opts.ps_socket < 0:
         poll = select.poll()

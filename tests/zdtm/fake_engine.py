@@ -38,7 +38,7 @@ def main() -> int:
     parser.add_argument("--prev-images-dir")
     for option in "--daemon", "--page-server", "--lazy-pages", "--remote", "--snapshot":
         parser.add_argument(option, action="store_true")
-    for option in "--address", "--port", "--remote-socket", "--snapshot-id":
+    for option in "--address", "--port", "--ps-socket", "--remote-socket", "--snapshot-id":
         parser.add_argument(option)
     parser.add_argument("--status-fd", type=int)
     options = parser.parse_args()
@@ -54,6 +54,8 @@ def main() -> int:
         signal.sigwait({signal.SIGTERM})
     if verb == "lazy-pages":
         os.write(options.status_fd, b"\0")
+        if options.ps_socket:
+            os.write(int(options.ps_socket), b"\0")
     if verb not in ("dump", "restore"):
         return 0
     return dump(options, faults) if verb == "dump" else restore(options, faults)
@@ -67,7 +69,12 @@ def swrk(fd: int, faults: list[str]) -> int:
         request = message("criu_req").FromString(connection.recv(1 << 16))
         opts = request.opts
         options = argparse.Namespace(
-            t=opts.pid, D=Path(opts.images_dir), leave_running=False, action_script=None, pidfile=Path("swrk.pid")
+            t=opts.pid,
+            D=Path(opts.images_dir),
+            leave_running=False,
+            lazy_pages=False,
+            action_script=None,
+            pidfile=Path("swrk.pid"),
         )
         status = 0
         if request.type in (1, 2):
@@ -91,6 +98,10 @@ def dump(options: argparse.Namespace, faults: list[str]) -> int:
     (options.D / "state.json").write_text(json.dumps(state))
     if "dump-hangs" in faults:
         time.sleep(1000)
+    if options.lazy_pages:
+        os.write(options.status_fd, b"\0")
+        os.close(options.status_fd)
+        os.read(int(options.ps_socket), 1)
     if options.action_script:
         os.kill(options.t, signal.SIGSTOP)
         subprocess.run([options.action_script], env={"CRTOOLS_SCRIPT_ACTION": "post-dump"}, check=True)

@@ -158,6 +158,10 @@ def test_runs_in_parallel(suite: Suite) -> None:
         ("restore-changes-umask", "cli", "oracle: after the restore the tree looks different"),
         ("restore-changes-umask", "iters", "oracle: after restore 1 of 3 the tree looks different"),
         ("restore-changes-umask", "cli", "      - 0022\n      + 0077"),
+        ("dump-fails", "lazy-remote", "engine: dump does not listen"),
+        ("dump-kills-nobody", "lazy-remote", "engine: the dump worked, but tasks are still there"),
+        ("restore-fails", "lazy-remote", "engine: restore: exit status 1"),
+        ("restore-changes-umask", "lazy-remote", "oracle: after the restore the tree looks different"),
     ],
 )
 def test_faults_of_the_engine(

@@ -43,6 +43,7 @@ MODES = (
     "page-server",
     "lazy",
     "remote",
+    "lazy-remote",
 )
 KEYS = (
     "states",

@@ -22,19 +22,22 @@ class LazyRun(Run):
         if verb != "restore":
             super()._engine(verb, images, options, meanwhile)
             return
-        daemon = self._start_daemon(images)
+        daemon = self._start_server([*self.item.restorer, "lazy-pages"], images, *self._source())
         super()._engine(verb, images, ["--lazy-pages", *options], meanwhile)
         with self._timed("lazy-pages"):
-            self._await_pages(daemon, images)
+            self._await_success("lazy-pages", daemon, images)
 
-    def _start_daemon(self, images: Path) -> int:
-        """Start it and wait until it says that it can be connected to."""
-        directory = self.item.directory
+    def _source(self) -> tuple[list[str], dict[int, int]]:
+        """Where the daemon gets pages that are not in the images: options, and descriptors for them."""
+        return [], {}
+
+    def _start_server(self, engine: list[str], images: Path, options: list[str], given: dict[int, int]) -> int:
+        """Start a verb of the engine and wait until it says that it can be connected to."""
+        directory, verb = self.item.directory, engine[-1]
         read_end, write_end = os.pipe()
-        words = ["-D", str(images), "-v4", "-o", "lazy-pages.log", "--status-fd", str(_STATUS_FD)]
-        command = [*self.item.restorer, "lazy-pages", *words]
-        output, given = directory / "engine.out", {_STATUS_FD: write_end}
-        daemon = self.init.spawn(command, self.item.engine_environment, directory, output, given)
+        words = ["-D", str(images), "-v4", "-o", f"{verb}.log", "--status-fd", str(_STATUS_FD), *options]
+        output, given = directory / "engine.out", {**given, _STATUS_FD: write_end}
+        server = self.init.spawn([*engine, *words], self.item.engine_environment, directory, output, given)
         os.close(write_end)
         poll = select.poll()
         poll.register(read_end, select.POLLIN)
@@ -42,11 +45,12 @@ class LazyRun(Run):
         ready = bool(poll.poll(0)) and os.read(read_end, 1) == b"\0"
         os.close(read_end)
         if not ready:
-            raise Bad("engine", f"the lazy-pages daemon does not listen\n{self._engine_says('lazy-pages', images)}")
-        return daemon
+            raise Bad("engine", f"{verb} does not listen\n{self._engine_says(verb, images)}")
+        return server
 
-    def _await_pages(self, daemon: int, images: Path) -> None:
-        status = self.init.wait_exit(daemon, self._limit(ENGINE_SECONDS))
+    def _await_success(self, verb: str, server: int, images: Path) -> None:
+        """Wait for the end of a verb that serves."""
+        status = self.init.wait_exit(server, self._limit(ENGINE_SECONDS))
         if status != 0:
             how = "still runs" if status is None else died_how(status)
-            raise Bad("engine", f"lazy-pages: {how}\n{self._engine_says('lazy-pages', images)}\n{self._tasks()}")
+            raise Bad("engine", f"{verb}: {how}\n{self._engine_says(verb, images)}\n{self._tasks()}")

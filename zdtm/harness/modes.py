@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zdtm.harness.cow_run import CowRun
+from zdtm.harness.lazy_remote_run import LazyRemoteRun
 from zdtm.harness.lazy_run import LazyRun
 from zdtm.harness.page_server_run import PageServerRun
 from zdtm.harness.remote_run import RemoteRun
@@ -90,6 +91,22 @@ def page_server(run: Run) -> None:
     run.finish()
 
 
+def lazy_remote(run: Run) -> None:
+    """The dumped tree stands until the restored one, which runs in another sandbox, has all of its memory."""
+    assert isinstance(run, LazyRemoteRun)
+    run.start()
+    before = run.first_picture()
+    run.dump_and_stand(1)
+
+    def arrive() -> None:
+        run.restore(1)
+        run.compare(before, "after the restore")
+        run.finish()
+
+    run.elsewhere(arrive)
+    run.see_off(1)
+
+
 MODES: dict[str, Callable[[Run], None]] = {
     "nocr": nocr,
     "cli": cli,
@@ -102,6 +119,7 @@ MODES: dict[str, Callable[[Run], None]] = {
     "page-server": page_server,
     "lazy": cli,
     "remote": cli,
+    "lazy-remote": lazy_remote,
 }
 RUNS = {
     "snapshot-cow": CowRun,
@@ -110,6 +128,7 @@ RUNS = {
     "page-server": PageServerRun,
     "lazy": LazyRun,
     "remote": RemoteRun,
+    "lazy-remote": LazyRemoteRun,
 }
 """How modes run for which it takes more than the engine's command line."""
 

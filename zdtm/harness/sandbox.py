@@ -72,7 +72,7 @@ def run(work: Callable[[], Result], item_dir: Path, deadline: float) -> Result:
         os.kill(watchdog, signal.SIGKILL)
         os.waitpid(watchdog, 0)
         raise
-    return _read_result(item_dir)
+    return result_of(item_dir)
 
 
 def _end_with(body: Callable[[], None], item_dir: Path) -> None:
@@ -92,11 +92,7 @@ def _watch(worker: int, work: Callable[[], Result], item_dir: Path, deadline: fl
     os.setsid()
     _cut_off(item_dir)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    _checked(_libc.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS), "unshare")
-    watchdog = os.getpid()
-    init = os.fork()
-    if init == 0:
-        _end_with(lambda: _be_init(watchdog, work, item_dir), item_dir)
+    init = _start_init(work, item_dir)
     end = time.monotonic() + deadline
     while os.waitpid(init, os.WNOHANG) == (0, 0):
         if time.monotonic() > end:
@@ -105,6 +101,25 @@ def _watch(worker: int, work: Callable[[], Result], item_dir: Path, deadline: fl
             _write_result(item_dir, Result("failed", "harness", f"killed: not done after {deadline:.0f} s"))
             return
         signal.sigtimedwait({signal.SIGCHLD}, 1)
+
+
+def start_elsewhere(work: Callable[[], Result], directory: Path) -> int:
+    """From pid 1 of a sandbox: run work() as pid 1 of another one, as if on another machine that has the same files.
+    Returns the pid of a child that ends when it is done and its sandbox has gone; result_of() has what came of it."""
+    keeper = os.fork()
+    if keeper == 0:
+        _end_with(lambda: os.waitpid(_start_init(work, directory), 0) and None, directory)
+    return keeper
+
+
+def _start_init(work: Callable[[], Result], directory: Path) -> int:
+    """Make namespaces and run work() in their pid 1, which dies with this process. Returns its pid."""
+    _checked(_libc.unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS), "unshare")
+    watchdog = os.getpid()
+    init = os.fork()
+    if init == 0:
+        _end_with(lambda: _be_init(watchdog, work, directory), directory)
+    return init
 
 
 def _be_init(watchdog: int, work: Callable[[], Result], item_dir: Path) -> None:
@@ -155,7 +170,8 @@ def _write_result(item_dir: Path, result: Result) -> None:
     new.rename(item_dir / RESULT)
 
 
-def _read_result(item_dir: Path) -> Result:
+def result_of(item_dir: Path) -> Result:
+    """What came of work() in a sandbox that has gone."""
     path = item_dir / RESULT
     if not path.exists():
         return Result("failed", "harness", "the item's init died without a result")

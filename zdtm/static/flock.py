@@ -2,6 +2,7 @@
 
 states: file-locks-and-leases/flock, file-locks-and-leases/engine-lock-probing
 flavours: h
+modes: not lazy-remote: the tree that stands has the lock
 options: --file-locks
 needs: feature fdinfo_lock
 """

@@ -3,6 +3,7 @@ the parent's that must wait for the child's lock.
 
 states: file-locks-and-leases/flock-shared-by-fork, file-locks-and-leases/flock-contention
 flavours: h
+modes: not lazy-remote: the tree that stands has the lock
 options: --file-locks
 needs: feature fdinfo_lock
 """

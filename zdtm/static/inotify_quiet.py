@@ -3,6 +3,7 @@ fifo and a socket in it.
 
 states: event-fds-and-aio/inotify-clean-queue
 flavours: h
+modes: not lazy-remote: the tree that ends elsewhere closes the files that are watched
 modes: not snapshot: the suite copies the directory meanwhile, and that is seen
 """
 

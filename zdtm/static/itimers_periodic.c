@@ -5,6 +5,7 @@
  * flavours: h
  * kernel: timers
  * oracle: ignore memory: the handlers count
+ * oracle: ignore signals: one may be on its way when the oracle looks
  */
 #include "zdtmtst.h"
 

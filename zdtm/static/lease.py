@@ -3,6 +3,7 @@ third description has none.
 
 states: file-locks-and-leases/leases
 flavours: h
+modes: not lazy-remote: the tree that stands has the lease
 kernel: locks in fdinfo
 options: --file-locks
 needs: root, feature fdinfo_lock

@@ -3,6 +3,7 @@ reading, one is to go, and one belongs to a description that only a child has op
 
 states: file-locks-and-leases/breaking-leases
 flavours: h
+modes: not lazy-remote: the tree that stands has the lease
 options: --file-locks
 needs: root, feature fdinfo_lock
 """

@@ -3,6 +3,7 @@ description that a child has inherited.
 
 states: file-locks-and-leases/ofd-locks
 flavours: h
+modes: not lazy-remote: the tree that stands has the lock
 options: --file-locks
 needs: feature fdinfo_lock
 """

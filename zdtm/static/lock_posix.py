@@ -2,6 +2,7 @@
 
 states: file-locks-and-leases/posix-locks
 flavours: h
+modes: not lazy-remote: the tree that stands has the lock
 kernel: locks in fdinfo
 options: --file-locks
 """

@@ -2,6 +2,7 @@
 
 states: files/namespace-file-descriptor
 flavours: h
+modes: not lazy-remote: the other sandbox has other namespaces
 """
 
 import ctypes

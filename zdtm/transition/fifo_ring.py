@@ -2,6 +2,7 @@
 
 states: pipes-and-fifos/busy-fifos
 flavours: h
+modes: not lazy-remote: the tree that stands has data in the same fifo
 """
 
 import fcntl

@@ -142,7 +142,10 @@ def _fdinfo_fact(item: Descriptor, key: str, value: str, names: Names) -> tuple[
     if key == "tfd":
         target, rest = value.split(" ", 1)
         return "files", f"watches {target}", re.sub(r" ino:\S+ sdev:\S+", "", rest)
-    if key.startswith(("inotify wd", "fanotify ino", "fanotify mnt_id")):
+    if key == "fanotify mnt_id":
+        mount, rest = value.split(" ", 1)
+        return "files", f"fanotify mount {_mount_point(item.pid, str(int(mount, 16)))}", rest
+    if key.startswith(("inotify wd", "fanotify ino")):
         return "files", f"{key}:{value.split(' ', 1)[0]}", _watched(value, names)
     if key in ("it_value", "ticks"):
         return "files", key, _timer_fact(dict(item.info), key)

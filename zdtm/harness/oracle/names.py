@@ -55,8 +55,9 @@ class Names:
         if link.startswith("/[aio]"):
             return self._names.setdefault(identity, f"aio ring of {holder}")
         if status.st_dev == self._proc_device or status.st_nlink > 0:
-            place = "" if status.st_dev == self._proc_device else f" (inode {status.st_dev:x}:{status.st_ino})"
-            return link + place
+            # Each sandbox has a procfs and a devpts of its own, in which the name says it all.
+            is_own = status.st_dev == self._proc_device or link.startswith("/dev/pts/")
+            return link if is_own else f"{link} (inode {status.st_dev:x}:{status.st_ino})"
         path = link.removesuffix(DELETED)
         for pattern, stands_for in RENAMED:
             path = pattern.sub(stands_for, path)
