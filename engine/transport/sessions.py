@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -24,6 +25,7 @@ _MOST = 64
 """Connections at a time: each takes up to a frame of memory, and a stack."""
 _DRAIN_SECONDS = 5.0
 _END_SECONDS = 2.0
+_FULL_SECONDS = 1
 
 
 class Sessions:
@@ -33,6 +35,7 @@ class Sessions:
         self._patience = patience
         self._doors: dict[int, tuple[socket.socket, str, Serve]] = {}
         self._running: set[threading.Thread] = set()
+        self._is_full = False
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def add_door(self, sock: socket.socket, who: str, serve: Serve) -> None:
@@ -46,12 +49,17 @@ class Sessions:
             os.write(self._wake_write, b"\0")
 
     def serve(self, is_over: Callable[[], bool], watched: Callable[[], Iterable[int]] = tuple) -> None:
-        """Until it is over, which is looked for after whatever happens. watched: other descriptors to wake up for."""
+        """Until it is over, which is looked for after whatever happens. watched: other descriptors to wake up for.
+
+        Where there is no descriptor or memory for a connection, it waits until another one has ended, or a second.
+        """
         while not is_over():
             poll = select.poll()
-            for fd in (self._wake_read, *self._doors, *watched()):
+            for fd in (self._wake_read, *(() if self._is_full else self._doors), *watched()):
                 poll.register(fd, select.POLLIN)
-            for fd, _ in poll.poll():
+            found = poll.poll(_FULL_SECONDS * 1000 if self._is_full else None)
+            self._is_full = False
+            for fd, _ in found:
                 if fd == self._wake_read:
                     os.read(fd, 4096)
                 elif fd in self._doors:
@@ -67,6 +75,7 @@ class Sessions:
         try:
             sock, address = door.accept()
         except OSError as error:
+            self._is_full = error.errno not in (errno.EAGAIN, errno.ECONNABORTED)
             log.warn(f"the connection of {who} can't be accepted: {error.strerror}")
             return
         peer = who

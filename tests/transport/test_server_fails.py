@@ -1,4 +1,5 @@
-"""The disk of a page server is full: it says so, keeps nothing, and the tree whose pages it was to take runs on."""
+"""The disk of a page server is full, or it is killed: the tree whose pages it was to take runs on, and the next attempt
+finds nothing in its way."""
 
 from __future__ import annotations
 
@@ -6,9 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench import subjects
 from engine.images.runs import PRESENT
 from tests.disk import leave
+from tests.increment.subject import content
 from tests.transport.conftest import PAGE, Served, end, opening, run_of, serve, start_dump, state_of
+from tests.transport.remote import memory_of
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,3 +53,29 @@ def test_a_dump(subject: Subject, disk: Path, tmp_path: Path) -> None:
     server, options = serve(images)
     assert end(start_dump("dump", subject.process.pid, tmp_path / "works", "--leave-running", *options)) == 0
     assert end(server) == 0
+
+
+@pytest.mark.parametrize("mebibytes", [0, 1, 20])
+def test_killed_when_so_much_has_come(tmp_path: Path, mebibytes: int) -> None:
+    images = tmp_path / "images"
+    with subjects.running(subjects.memory(32)) as pid:
+        before = state_of(pid)
+        server, options = serve(images)
+        dumping = start_dump("dump", pid, tmp_path / "failed", *options)
+        wait_until(lambda: _size(images) >= mebibytes << 20, "so much has come")
+        server.kill()
+        assert end(dumping) == 1
+        end(server)
+        assert "the page server at 127.0.0.1" in (tmp_path / "failed/log").read_text()
+        assert state_of(pid) == before
+        server, options = serve(images)
+        assert end(start_dump("dump", pid, tmp_path / "works", "--leave-running", *options)) == 0
+        assert end(server) == 0
+        pages = content(images, pid)
+        for start, memory in memory_of(pid).items():
+            for offset in range(0, len(memory), PAGE):
+                assert pages.get(start + offset, bytes(PAGE)) == memory[offset : offset + PAGE]
+
+
+def _size(images: Path) -> int:
+    return sum(path.stat().st_size for path in images.glob("pages-*.img"))
