@@ -21,7 +21,7 @@ PROXY_SOCKET, CACHE_SOCKET = "image-proxy.sock", "image-cache.sock"
 _ADDRESS, _PORT = "127.0.0.1", 9996
 _MODE = 0o600
 _BACKLOG = 16
-_LONGER = 1.5
+_LONGER = 2
 """How many times as long as a daemon waits for the other machine its own clients wait for it: it is to be heard when it
 says that the link is cut."""
 

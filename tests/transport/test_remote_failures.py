@@ -52,13 +52,13 @@ def _talks_rubbish(link: ImageLink) -> None:
     [
         (Op.BEGIN, _ends, "the image cache at .* has ended the connection"),
         (Op.BEGIN, _is_full, "the image cache holds too much$"),
-        (Op.BEGIN, _is_silent, "the image proxy at .* says nothing any more, 3 seconds"),
+        (Op.BEGIN, _is_silent, "the image proxy at .* says nothing any more, 4 seconds"),
         (Op.BEGIN, _talks_rubbish, "the image cache at .* says 255 where that means nothing"),
         (Op.DATA, _ends, "the image cache at .* (has ended the connection|has failed: )"),
         (Op.DATA, _is_full, "the image cache holds too much$"),
         (Op.DATA, _talks_rubbish, "the image cache at .* says 255 where that means nothing"),
         (Op.SYNC, _ends, "the image cache at .* has ended the connection"),
-        (Op.SYNC, _is_silent, "the image proxy at .* says nothing any more, 3 seconds"),
+        (Op.SYNC, _is_silent, "the image proxy at .* says nothing any more, 4 seconds"),
     ],
 )
 def test_a_cache_that_fails(tmp_path: Path, when: Op, happens: Callable[[ImageLink], None], message: str) -> None:
