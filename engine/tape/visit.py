@@ -30,11 +30,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engine.errors import CrError
-from engine.kernel import ptrace, rseq
+from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.procfs import read_limits
 from engine.tape import arch as architectures
-from engine.tape.stop_signals import StopSignals
+from engine.tape.home import Home
 from engine.tape.tape import HOME, INT32, LAST, MAY_FAIL, RECORD, Tape, int32_at
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Visit:
         self._socket: socket.socket | None = None
         self._remote_socket = -1
         self._restore_limit: tuple[int, int, int] | None = None
-        self._stop_signals = StopSignals(thread, memory.pid)
+        self._home = Home(thread, memory, cave)
 
     @property
     def arena_size(self) -> int:
@@ -112,55 +112,17 @@ class Visit:
 
     def _enter(self) -> None:
         thread, arch = self.thread, self.arch
-        self._registers = self._own_registers()
-        self._refuse_leaving()
-        self._sigmask = thread.sigmask()
-        self._vectors = arch.Vectors.of(thread)
-        self._write_way_home()
+        self._home.prepare(self.scratch, SCRATCH_SIZE)
         boot = self.cave.address + arch.BOOT
-        self._set_registers(
-            arch.calling(self._registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, _NO_FD, 0)
+        self._home.set_registers(
+            arch.calling(self._home.registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, _NO_FD, 0)
         )
         thread.set_sigmask(ptrace.ALL_SIGNALS)
-        result = self._step_over_syscall()
+        result = self._home.step_over_syscall()
         if result < 0:
-            self._come_home()
+            self._home.come()
             raise self._cannot("map memory for tapes", -result, "RLIMIT_AS")
         self._connect()
-
-    def _write_way_home(self) -> None:
-        """The cave's code, and what the architecture has to put elsewhere."""
-        cave = self.cave.address
-        pieces = self.arch.way_home(self._registers, self._sigmask, self.scratch, SCRATCH_SIZE, self._vectors, cave)
-        self._displaced = [(cave, self.cave.original)]
-        try:
-            self._displaced += [(address, self.memory.read(address, len(piece))) for address, piece in pieces[1:]]
-        except OSError as error:
-            raise CrError(
-                f"task {self.memory.pid}: thread {self.thread.tid} has live vectors and no room below its stack pointer"
-                f" to keep them: {error.strerror} (let it make a system call)"
-            ) from None
-        for address, piece in pieces:
-            self.memory.write(address, piece)
-
-    def _refuse_leaving(self) -> None:
-        """A thread that was stopped by a signal while it was visited, by an engine that was killed then, can't go home
-        before it is continued. Its registers are not its own."""
-        if self.arch.instruction_pointer(self._registers) in self.cave:
-            raise CrError(
-                f"task {self.memory.pid}: thread {self.thread.tid} is still leaving an earlier dump, which was killed"
-                " (have it continue by SIGCONT, then try again)"
-            )
-
-    def _own_registers(self) -> dict[str, int]:
-        """The thread's registers, moved to the abort handler if it is in a restartable sequence."""
-        registers: dict[str, int] = self.arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS))
-        ip = self.arch.instruction_pointer(self.arch.for_home(registers))
-        abort = rseq.abort_address(self.thread, self.memory, ip)
-        if abort is None:
-            return registers
-        moved: dict[str, int] = self.arch.moved_to(registers, abort)
-        return moved
 
     def _connect(self) -> None:
         """Make the socket pair in the task and take one end of it."""
@@ -184,24 +146,28 @@ class Visit:
             result = self._interpret(arena)
         if result < 0:
             self._take_back_lent()
-            self._leave_by(NR["getpid"])
+            self._home.leave_by(NR["getpid"])
             raise self._cannot("open two descriptors for a socket", -result, "RLIMIT_NOFILE")
         content = self.memory.read(arena, tape.size)
         mine, theirs = struct.unpack_from("<ii", content, len(tape) * RECORD.size + pair.offset)
         self._socket = socket.socket(fileno=syscall(NR["pidfd_getfd"], self.pidfd, theirs, 0))
         self._remote_socket = mine
         now = arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS))
-        self._set_registers(arch.with_socket(now, mine))
+        self._home.set_registers(arch.with_socket(now, mine))
         self.thread.cont()
         self._await_tape()
 
     def _interpret(self, record: int) -> int:
         """Start the interpreter without a socket and stop it behind its first call; what that returned. Should the
         engine die, it finds no socket at the end of the tape and goes on with the rescue tape."""
-        self._set_registers(
-            self.arch.interpreting(self._registers, self.cave.address, record, _NO_SOCKET, self.scratch)
+        self._set_interpreting(record, _NO_SOCKET)
+        return self._home.step_over_syscall()
+
+    def _set_interpreting(self, record: int, number: int) -> None:
+        """Have the stopped thread stand at the beginning of a tape. number: of its socket"""
+        self._home.set_registers(
+            self.arch.interpreting(self._home.registers, self.cave.address, record, number, self.scratch)
         )
-        return self._step_over_syscall()
 
     def _widen_limit(self, rescue: int) -> bool:
         """Let a task whose descriptor table is full have a few more, until it is left or rescued. False where its hard
@@ -238,7 +204,7 @@ class Visit:
         try:
             self._stop()
             self._take_back_lent()
-            self._leave_by(NR["close"], self._remote_socket)
+            self._home.leave_by(NR["close"], self._remote_socket)
         except ProcessLookupError as gone:
             if not isinstance(error, CrError):
                 raise self._killed() from (error or gone)
@@ -251,55 +217,21 @@ class Visit:
         """Stop the thread, which waits in its read."""
         self.thread.interrupt()
         while not self._stopped_by_us(status := self.thread.wait()):
-            self._stop_signals.hold(status)
+            self._home.stop_signals.hold(status)
             self.thread.cont()
 
     def _take_back_lent(self) -> None:
         """The limit that _widen_limit() changed, and the descriptor of a lend() that an error kept from closing it."""
         if self._restore_limit:
-            self._call_at_boot(*self._restore_limit)
+            self._home.call(*self._restore_limit)
         (number,) = struct.unpack("<Q", self.memory.read(self._slot, 8))
         if number & INT32 != _NO_FD & INT32:
-            self._call_at_boot(NR["close"], number & INT32)
-
-    def _call_at_boot(self, nr: int, *args: int) -> None:
-        """One system call at `boot`, stopped behind it."""
-        self._set_registers(self.arch.calling(self._registers, self.cave.address + self.arch.BOOT, nr, *args))
-        self._step_over_syscall()
+            self._home.call(NR["close"], number & INT32)
 
     def _stopped_by_us(self, status: ptrace.Status) -> bool:
         if status.dead:
             raise ProcessLookupError(f"task {self.memory.pid} is gone")
         return status.event == ptrace.EVENT_STOP
-
-    def _leave_by(self, nr: int, *args: int) -> None:
-        """Run one last system call at `boot` and take the way home as far as its munmap, then put all back."""
-        self._call_at_boot(nr, *args)
-        self._step_over_syscall()
-        self._come_home()
-
-    def _come_home(self) -> None:
-        self.thread.set_sigmask(self._sigmask)
-        self._set_registers(self.arch.for_home(self._registers))
-        self._vectors.put_back(self.thread)
-        for address, content in self._displaced:
-            self.memory.write(address, content)
-        self._stop_signals.send()
-
-    def _set_registers(self, registers: dict[str, int]) -> None:
-        self.thread.set_regset(ptrace.NT_PRSTATUS, self.arch.pack(registers))
-
-    def _step_over_syscall(self) -> int:
-        """Go on to the exit of the next system call; what it returned."""
-        for _ in ("entry", "exit"):
-            self.thread.cont_to_syscall()
-            while not (status := self.thread.wait()).is_syscall:
-                if status.dead:
-                    raise ProcessLookupError(f"task {self.memory.pid} is gone")
-                self._stop_signals.hold(status)
-                self.thread.cont_to_syscall()
-        result: int = self.arch.syscall_result(self.arch.unpack(self.thread.regset(ptrace.NT_PRSTATUS)))
-        return result
 
     # Running tapes
 
@@ -315,13 +247,10 @@ class Visit:
     def stand_at(self, tape: Tape) -> None:
         """Have the task stand at the beginning of a tape, as a tracee of the caller's, who lets it go on at last and
         then calls finish()."""
-        registers = self._registers
         self._stop()
         try:
             self.memory.write(self.arena, tape.compile(self.arena, LAST))
-            self._set_registers(
-                self.arch.interpreting(registers, self.cave.address, self.arena, self._remote_socket, self.scratch)
-            )
+            self._set_interpreting(self.arena, self._remote_socket)
         except OSError:
             self.thread.cont()
             raise
@@ -335,7 +264,7 @@ class Visit:
                 raise self._killed()
             if status.is_syscall or status.event:
                 return status
-            self._stop_signals.hold(status)
+            self._home.stop_signals.hold(status)
 
     def has_reported(self) -> bool:
         """Whether a tape has come to its end."""
@@ -377,7 +306,7 @@ class Visit:
                 continue
             if status.dead:
                 raise self._killed()
-            self._stop_signals.hold(status)
+            self._home.stop_signals.hold(status)
             self.thread.cont()
         report = self._socket.recv(8)
         if len(report) != 8:

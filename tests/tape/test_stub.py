@@ -194,7 +194,7 @@ def test_stub_dies_in_a_tape(pids: list[int]) -> None:
     stub = make(pids[0])
     tape = Tape()
     tape.call("exit_group", 3)
-    with pytest.raises(CrError, match=rf"task {pids[0]}: died while it was restored \(wait status 0x300\)"):
+    with pytest.raises(CrError, match=rf"task {pids[0]}: died \(wait status 0x300\) while it was restored"):
         stub.run(tape)
 
 
