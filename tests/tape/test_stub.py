@@ -34,15 +34,17 @@ if TYPE_CHECKING:
 
 BASE = 0x10000
 CHANNEL = 5
+_PIDS_OF_A_WORKER = 64
 NEVER_BLOCKED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTRAP)
 KERNELS = ("[stack]", "[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]")
 THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
 
 
 def free_pids(count: int) -> list[int]:
-    """Numbers that nobody has, far from those that are given out next."""
+    """Numbers that nobody has, far from those that are given out next, and from those of other workers of xdist."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     with open("/proc/sys/kernel/pid_max") as file:
-        highest = int(file.read()) - 1
+        highest = int(file.read()) - 1 - worker * _PIDS_OF_A_WORKER
     return [pid for pid in range(highest, 1, -1) if not os.path.exists(f"/proc/{pid}")][:count]
 
 
