@@ -13,7 +13,7 @@ from pathlib import Path
 from zdtm.harness import host, sandbox
 from zdtm.harness.init import Init, descendants
 from zdtm.harness.lazy_run import LazyRun
-from zdtm.harness.run import ITEM_SECONDS, Bad
+from zdtm.harness.run import ITEM_SECONDS, Bad, NothingToSabotage
 from zdtm.harness.sandbox import Result
 
 _PAGES_FD = 8
@@ -55,6 +55,8 @@ class LazyRemoteRun(LazyRun):
         self.seconds |= result.seconds
         if result.outcome == "failed":
             raise Bad(result.judge, result.text)
+        if result.outcome == "skipped":
+            raise NothingToSabotage(result.text)
 
     def _do(self, steps: Callable[[], None]) -> Result:
         self.init = Init()
@@ -67,6 +69,8 @@ class LazyRemoteRun(LazyRun):
             self.check_host()
         except Bad as bad:
             return Result("failed", bad.judge, bad.text, self.seconds)
+        except NothingToSabotage as reason:
+            return Result("skipped", text=str(reason))
         return Result("passed", seconds=self.seconds)
 
     def _source(self) -> tuple[list[str], dict[int, int]]:
