@@ -58,7 +58,7 @@ def test_an_exception_is_a_failure_of_the_harness(tmp_path: Path) -> None:
 
 def test_a_death_is_a_failure_of_the_harness(tmp_path: Path) -> None:
     result = inside(tmp_path, lambda: os._exit(7))
-    assert result == Result("failed", "harness", "the item's init died without a result")
+    assert result == Result("failed", "harness", "the item's init has left no result: exit status 7")
 
 
 def test_a_deadline_ends_everybody(tmp_path: Path) -> None:

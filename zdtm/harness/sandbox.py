@@ -33,6 +33,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from zdtm.harness.init import died_how
+
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC = 0x00020000, 0x04000000, 0x08000000
 CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
 MS_REC, MS_PRIVATE, MNT_DETACH = 0x4000, 0x40000, 2
@@ -94,13 +96,14 @@ def _watch(worker: int, work: Callable[[], Result], item_dir: Path, deadline: fl
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
     init = _start_init(work, item_dir)
     end = time.monotonic() + deadline
-    while os.waitpid(init, os.WNOHANG) == (0, 0):
+    while (ended := os.waitpid(init, os.WNOHANG)) == (0, 0):
         if time.monotonic() > end:
             os.kill(init, signal.SIGKILL)
             os.waitpid(init, 0)
             _write_result(item_dir, Result("failed", "harness", f"killed: not done after {deadline:.0f} s"))
             return
         signal.sigtimedwait({signal.SIGCHLD}, 1)
+    _note_death(ended[1], item_dir)
 
 
 def start_elsewhere(work: Callable[[], Result], directory: Path) -> int:
@@ -108,8 +111,14 @@ def start_elsewhere(work: Callable[[], Result], directory: Path) -> int:
     Returns the pid of a child that ends when it is done and its sandbox has gone; result_of() has what came of it."""
     keeper = os.fork()
     if keeper == 0:
-        _end_with(lambda: os.waitpid(_start_init(work, directory), 0) and None, directory)
+        _end_with(lambda: _note_death(os.waitpid(_start_init(work, directory), 0)[1], directory), directory)
     return keeper
+
+
+def _note_death(status: int, item_dir: Path) -> None:
+    """The init has ended. If it left no result, how it died is one. status: as of wait(2)"""
+    if not (item_dir / RESULT).exists():
+        _write_result(item_dir, Result("failed", "harness", f"the item's init has left no result: {died_how(status)}"))
 
 
 def _start_init(work: Callable[[], Result], directory: Path) -> int:
@@ -174,5 +183,5 @@ def result_of(item_dir: Path) -> Result:
     """What came of work() in a sandbox that has gone."""
     path = item_dir / RESULT
     if not path.exists():
-        return Result("failed", "harness", "the item's init died without a result")
+        return Result("failed", "harness", "the item's watchdog has left no result")
     return Result(**json.loads(path.read_text()))
