@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from engine.images.directory import ImageDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 FREEZING = b"Freezing the tree"
 """In the log line that comes right before the first act on another task."""
@@ -35,9 +36,24 @@ class Engine:
         """The whole command, into an empty directory."""
         return timed(lambda: self._run("pre-dump", images, "-t", str(pid), *options))
 
-    def restore(self, images: str) -> float:
+    def restore(self, images: str, *options: str) -> float:
         """The whole command."""
-        return timed(lambda: self._run("restore", images, "-d"))
+        return timed(lambda: self._run("restore", images, "-d", *options))
+
+    @contextlib.contextmanager
+    def serving(self, verb: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a server, and when it is left wait for its end, which is for others to bring about."""
+        read_end, write_end = os.pipe()
+        words = [*self.command, verb, *options, "--status-fd", str(write_end)]
+        with subprocess.Popen(words, env=environment(), pass_fds=[write_end]) as process:
+            os.close(write_end)
+            os.read(read_end, 1)
+            os.close(read_end)
+            try:
+                yield process
+            except BaseException:
+                process.kill()
+                raise
 
     def _run(self, verb: str, images: str, *options: str) -> None:
         words = [*self.command, verb, "-D", images, "-o", f"{verb}.log", *options]

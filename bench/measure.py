@@ -12,7 +12,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from bench import page_maps, page_server, subjects
+from bench import lazy, page_maps, page_server, subjects
 from bench.engine import OURS, Engine, command, timed
 from bench.rows import Row
 from bench.service import running as running_service
@@ -190,6 +190,11 @@ def snapshot(bench: Bench) -> Iterator[Row]:
     yield Row(f"frozen time of a snapshot of {size}", best / plain, "of a plain dump's", note, SNAPSHOT_GOAL)
 
 
+def lazy_pages(bench: Bench) -> Iterator[Row]:
+    """Memory that comes when it is touched."""
+    yield from lazy.measure(bench.mebibytes // 4, bench.runs)
+
+
 def curves(bench: Bench) -> Iterator[Row]:
     """The time for one task, thread, descriptor or mapping must not grow with their number."""
     for what, subject, numbers in (
@@ -239,6 +244,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "increments": increments,
     "page-server": pages_sent,
     "snapshot": snapshot,
+    "lazy": lazy_pages,
     "curves": curves,
     "crit": crit,
 }

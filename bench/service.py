@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bench.engine import OURS, environment
+from bench.engine import OURS
 from engine.kernel.libc import NR
 from zdtm.harness.rpc import Client
 
@@ -60,14 +59,11 @@ class Service:
 @contextmanager
 def running() -> Iterator[Service]:
     """Start a service and end it."""
-    with tempfile.TemporaryDirectory(prefix="crucible-bench-") as place:
-        read_end, write_end = os.pipe()
-        words = [*OURS.command, "service", "-W", place, "-o", "log", "--status-fd", str(write_end)]
-        with subprocess.Popen(words, env=environment(), pass_fds=[write_end]) as process:
-            os.close(write_end)
-            os.read(read_end, 1)
-            os.close(read_end)
-            try:
-                yield Service(process.pid, os.path.join(place, "criu_service.socket"))
-            finally:
-                process.terminate()
+    with (
+        tempfile.TemporaryDirectory(prefix="crucible-bench-") as place,
+        OURS.serving("service", "-W", place, "-o", "log") as process,
+    ):
+        try:
+            yield Service(process.pid, os.path.join(place, "criu_service.socket"))
+        finally:
+            process.terminate()

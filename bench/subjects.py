@@ -52,6 +52,22 @@ for _ in range({tasks}):
 """)
 
 
+def random_reader(mebibytes: int) -> list[str]:
+    """Private memory. At SIGUSR1 every page of it is read once, in no order, and the file `took`, a symbolic link, says
+    how many seconds that has taken."""
+    return _program(f"""
+import array, os, random, signal, time
+data = bytearray(os.urandom(1 << 20) * {mebibytes})
+places = array.array("Q", range(0, len(data), 4096))
+random.shuffle(places)
+def read(*_):
+    start = time.perf_counter()
+    for place in places: data[place]
+    os.symlink(str(time.perf_counter() - start), "took")
+signal.signal(signal.SIGUSR1, read)
+""")
+
+
 def tasks(number: int) -> list[str]:
     """A parent and children that are programs of their own."""
     return _program(f"""
