@@ -146,12 +146,15 @@ class Restore:
         log.info(f"Restore stage {name}")
         self._attempt(name, work)
 
-    @staticmethod
-    def _attempt(name: str, work: Callable[[], None]) -> None:
-        """The kernel is the last judge of what images ask for: whatever it refuses is an error of theirs."""
+    def _attempt(self, name: str, work: Callable[[], None]) -> None:
+        """The kernel is the last judge of what images ask for: whatever it refuses is an error of theirs, unless the
+        daemon that brings their pages has died, and the tree with it."""
         try:
             work()
-        except OSError as error:
+        except (OSError, CrError) as error:
+            self.ctx.part(LazyTasks).check_daemon()
+            if isinstance(error, CrError):
+                raise
             task = f"task {error.tid}: " if isinstance(error, TapeError) else ""
             what = f"{task}{text_of(error)}, at stage {name} ({_REFUSED})"
             raise CrError(what).with_traceback(error.__traceback__) from error

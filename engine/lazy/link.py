@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine import log
 from engine.errors import CrError
 from engine.kernel import userfaultfd
+from engine.kernel.peer import Peer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,7 @@ class Connection:
                 f"no lazy-pages daemon listens at {where}: {error.strerror} (start `crucible lazy-pages` with the same"
                 " work directory first)"
             ) from error
+        self._peer = Peer.of(self._sock)
 
     def announce(self, pid: int, fd: int) -> None:
         """A living task and its userfaultfd. Raises OSError."""
@@ -58,10 +60,10 @@ class Connection:
         self._sock.sendall(_NUMBER.pack(-pid))
 
     def is_alive(self) -> bool:
-        """Whether the daemon still has its end. It never says anything."""
+        """Whether the daemon lives and has its end, of which its guard has a copy. It never says anything."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        return not poll.poll(0)
+        return not poll.poll(0) and not (self._peer.pid and self._peer.has_died(self._sock))
 
     def finish(self) -> None:
         """The restore has succeeded. Raises OSError."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import struct
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine import log
 from engine.errors import CrError
 from engine.images.schema import message
+from engine.kernel.peer import Peer
 from engine.option import EBADRQC
 
 Message = Any
@@ -23,26 +23,8 @@ Message = Any
 LARGEST = 1 << 20
 """Bytes of a request. The longest lists of mounts are far below."""
 SENDING_SECONDS = 10
-_SO_PEERPIDFD = 77
-_CREDENTIALS = struct.Struct("=iII")
 _TIMEVAL = struct.Struct("=qq")
 _TYPE = 1  # criu_req.type
-
-
-class Peer(NamedTuple):
-    """Who is at the other end: the process that connected, or that made the pair of sockets.
-
-    pid    in our pid namespace, 0 when it isn't there
-    """
-
-    pid: int
-    uid: int
-    gid: int
-
-    @classmethod
-    def of(cls, sock: socket.socket) -> Peer:
-        """SO_PEERCRED, unix(7)."""
-        return cls(*_CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)))
 
 
 class Garbage(CrError):
@@ -68,17 +50,8 @@ class Link:
         self.inode = os.fstat(sock.fileno()).st_ino
 
     def peer_has_died(self) -> bool:
-        """Whether the peer's pid may be another process's by now. Before Linux 6.5 there is no SO_PEERPIDFD."""
-        try:
-            pidfd = self._sock.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
-        except OSError:
-            return not os.path.exists(f"/proc/{self.peer.pid}")  # also for one that has been reaped
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        try:
-            return bool(poll.poll(0))
-        finally:
-            os.close(pidfd)
+        """Whether the peer's pid may be another process's by now."""
+        return self.peer.has_died(self._sock)
 
     def receive(self, seconds: int) -> Message | None:
         """The next criu_req; None when the client has gone. seconds: to wait for it, 0: for ever.

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from engine import daemon, log, worker
 from engine.images.schema import enum, message
 from engine.kernel.own_memory import copy_pages
+from engine.kernel.peer import Peer
 from engine.kernel.title import set_title
 from engine.report import report
-from engine.rpc.link import Link, Peer
+from engine.rpc.link import Link
 from engine.rpc.listener import open_listener
 from engine.rpc.session import Session, base_options, is_privileged
 from engine.rpc.warm import load_everything
