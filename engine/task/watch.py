@@ -13,7 +13,7 @@ The protection of a page means "unchanged since the last round", so a round must
 userfaultfd forgets everything when its last descriptor is closed. Between two rounds a process of ours, the holder, has
 these descriptors, and the inventory of the images that the round belongs to names it. The next round takes them out of
 the holder and ends it before any page is protected anew: images that were made from the older round then find no holder
-and no page unchanged, and so do all if the engine dies before its images are complete.
+and no page unchanged, and so do all if the engine dies before its images are complete: a new holder ends with it.
 """
 
 from __future__ import annotations
@@ -123,11 +123,13 @@ class WriteProtection:
     def __init__(self, parent: Parent | None) -> None:
         self._fds: dict[int, int] = {}
         self._old: holder.Holder | None = None
-        self._new: holder.Holder | None = None
-        if parent and parent.inventory.HasField("watch"):
-            self._old = holder.find(parent.inventory.watch)
+        self._new: holder.NewHolder | None = None
+        entry = parent.inventory.watch if parent and parent.inventory.HasField("watch") else None
+        if entry:
+            self._old = holder.find(entry)
         if self._old:
             self._fds = self._old.take()
+        self._others = holder.others(entry.pid if entry else 0)
 
     def unchanged(self, task: Task, ranges: list[Range], _: Parent) -> Iterator[Range]:
         if task.pid in self._fds:
@@ -145,6 +147,7 @@ class WriteProtection:
 
     def watch(self, task: Task, mappings: Iterable[Message]) -> None:
         """Protect all pages of a visited task that have content of their own."""
+        self._end_others(task.pid)
         fd = self._fds.get(task.pid)
         if fd is None:
             assert task.visit is not None
@@ -153,6 +156,14 @@ class WriteProtection:
         ranges = [(entry.start, entry.end) for entry in mappings if _is_watchable(entry)]
         registered = [(start, end) for start, end in ranges if userfaultfd.register(fd, start, end)]
         protect_pages(task.proc, registered)
+
+    def _end_others(self, pid: int) -> None:
+        """The kernel watches a page for one round only: rounds that these images do not build on, but have watched the
+        task, are over."""
+        for tasks, other in self._others.copy():
+            if pid in tasks:
+                other.end()
+                self._others.remove((tasks, other))
 
     def end(self, inventory: Message) -> None:
         """The images are about to be complete: have a new holder keep what watches the tasks."""
@@ -167,9 +178,14 @@ class WriteProtection:
             self._new = None
 
     def close(self) -> None:
+        """Comes after undo(), if that comes at all."""
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
+        for _, other in self._others:
+            other.close()
+        if self._new:
+            self._new.confirm()
 
 
 class SoftDirty:

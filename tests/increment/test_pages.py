@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from engine.images.directory import ImageDir
+from engine.images.schema import message
 from engine.kernel.features import memory
-from engine.task import watch
+from engine.task import holder, watch
 from tests.hostile import ward
 from tests.increment import churn
 from tests.increment.subject import Subject, attempt, content, run
@@ -127,11 +128,46 @@ def test_nothing_stays(subject: Subject, tmp_path: Path) -> None:
     before = sorted(os.listdir(f"/proc/{pid}/fd"))
     run("pre-dump", subject, tmp_path / "0")
     assert sorted(os.listdir(f"/proc/{pid}/fd")) == before
-    with ImageDir(str(tmp_path / "0")) as images:
-        inventory = images.read_one("INVENTORY")
     subject.end()
-    if inventory.HasField("watch"):
-        wait_until(lambda: _has_ended(inventory.watch.pid), "the holder ends")
+    if pid := _holder(tmp_path / "0"):
+        wait_until(lambda: _has_ended(pid), "the holder ends")
+
+
+def test_rounds_that_nobody_builds_on(subject: Subject, tmp_path: Path) -> None:
+    """They lose their holder, and what was written before the last round is not stored again."""
+    if not memory.wp_async():
+        pytest.skip("needs feature wp_async: asynchronous write protection by userfaultfd")
+    run("pre-dump", subject, tmp_path / "other")
+    subject.do("write 1 70")
+    run("pre-dump", subject, tmp_path / "0")
+    wait_until(lambda: _has_ended(_holder(tmp_path / "other")), "the holder of the other round has ended")
+    assert not _has_ended(_holder(tmp_path / "0"))
+    subject.do("write 2 80")
+    run("pre-dump", subject, tmp_path / "1", "--prev-images-dir", "../0")
+    stored = (tmp_path / "1" / "pages-1.img").read_bytes()
+    assert bytes([80] * 64) in stored
+    assert bytes([70] * 64) not in stored
+
+
+def test_a_holder_ends_with_an_engine_that_dies() -> None:
+    told, tells = os.pipe()
+    engine = os.fork()
+    if not engine:
+        entry = message("memory_watch_entry")()
+        holder.start({os.getppid(): tells}, entry)
+        os.write(tells, b"%d" % entry.pid)
+        os._exit(0)
+    os.waitpid(engine, 0)
+    pid = int(os.read(told, 16))
+    wait_until(lambda: _has_ended(pid), "the holder ends")
+    os.close(told)
+    os.close(tells)
+
+
+def _holder(images: Path) -> int:
+    with ImageDir(str(images)) as directory:
+        pid: int = directory.read_one("INVENTORY").watch.pid
+        return pid
 
 
 def _has_ended(pid: int) -> bool:
