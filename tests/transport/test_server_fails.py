@@ -1,17 +1,22 @@
-"""The disk of a page server is full, or it is killed: the tree whose pages it was to take runs on, and the next attempt
-finds nothing in its way."""
+"""The disk of a page server is full, it is killed, or it loses the pages: the tree they are of runs on, and the next
+attempt finds nothing in its way."""
 
 from __future__ import annotations
 
+import contextlib
+import re
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bench import subjects
 from engine.images.runs import PRESENT
+from engine.transport.channel import Channel
+from engine.transport.protocol import HAS_PARENT, SIZE, STATUS, Command, PageMessage
 from tests.disk import leave
 from tests.increment.subject import content
-from tests.transport.conftest import PAGE, Served, end, opening, run_of, serve, start_dump, state_of
+from tests.transport.conftest import PAGE, Served, end, leading_to, opening, run_of, serve, start_dump, state_of
 from tests.transport.remote import memory_of
 from tests.waiting import wait_until
 
@@ -79,3 +84,30 @@ def test_killed_when_so_much_has_come(tmp_path: Path, mebibytes: int) -> None:
 
 def _size(images: Path) -> int:
     return sum(path.stat().st_size for path in images.glob("pages-*.img"))
+
+
+@pytest.mark.parametrize(
+    ("farewell", "why"), [(STATUS.pack(-5), r"\(status -5\); its log says why"), (b"", "has ended")]
+)
+def test_a_server_that_has_not_kept_the_pages(subject: Subject, tmp_path: Path, farewell: bytes, why: str) -> None:
+    """It has taken all of them, and says at the end that they are lost, or nothing."""
+    before = state_of(subject.process.pid)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dumping = start_dump("dump", subject.process.pid, tmp_path / "failed", *leading_to(listener.getsockname()[1]))
+        _take_all(listener, farewell)
+    assert end(dumping) == 1
+    assert re.search(f"Error .*the page server at 127.0.0.1 port .*{why}", (tmp_path / "failed/log").read_text())
+    assert [path.name for path in (tmp_path / "failed").iterdir()] == ["log"]
+    assert state_of(subject.process.pid) == before
+
+
+def _take_all(listener: socket.socket, farewell: bytes) -> None:
+    """Do what a page server does, but keep nothing, and say this at the end."""
+    channel = Channel(listener.accept()[0], "the client")
+    with contextlib.closing(channel):
+        while (message := PageMessage.decode(channel.receive(SIZE))).command != Command.CLOSE:
+            if message.command == Command.OPEN2:
+                channel.send(HAS_PARENT.pack(False))
+            elif message.flags & PRESENT:
+                channel.receive(message.nr_pages * PAGE)
+        channel.send(farewell)
