@@ -35,7 +35,7 @@ def tree(world: World) -> list[RestoredTask]:
 
 
 def play(tasks: list[RestoredTask], dead_pids: Iterable[int] = ()) -> World:
-    """A world in which the plan for these tasks has been carried out, as engine/restore.py does it."""
+    """A world in which the plan for these tasks has been carried out, as engine/restore_stages.py does it."""
     plan = births.Plan(tasks[0], tasks, set(dead_pids))
     world = World()
     for step in plan.steps:
