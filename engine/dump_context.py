@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import Problems
 from engine.parts import Parts
 from engine.plugins import Plugins
+from engine.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ class DumpContext(Parts):
     tasks      pstree order, zombies included
     problems   everything that stands against the dump; raised together before anything is changed
     files      descriptions in the order of their ids
+    progress   of the pages that are written
     twins      of the tasks, which run on before their memory is written (--snapshot)
     parent     the images that these build on, and watch, how changed memory is found (--prev-images-dir, --track-mem)
     plugins    between their init and fini
@@ -57,6 +59,7 @@ class DumpContext(Parts):
         self.watch = watch
         self.plugins = plugins or Plugins()
         self.twins: Twins | None = None
+        self.progress = Progress("Writing memory")
         self.uptime = time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
         self.problems = Problems()
         self.files: list[OpenFile] = []

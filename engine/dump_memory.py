@@ -42,7 +42,8 @@ class Copy:
 
         with ctx.sinks.open("PAGEMAP", self.pid) as sink:
             sink.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in self.runs)
-            increment.copy_running(self.memory, self.runs, sink)
+            for size in increment.copy_running(self.memory, self.runs, sink):
+                ctx.progress.add(size)
         _count(ctx, self.runs)
 
     def close(self) -> None:
@@ -53,6 +54,8 @@ def watch(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> list[
     """In the frozen tree: find what is to be copied, and have changes be noticed from now on."""
     assert ctx.watch is not None
     copies = [Copy(task, _to_store(ctx, task, mms[task.pid])) for task in tasks]
+    for copy in copies:
+        ctx.progress.expect(pages.size_of(copy.runs))
     ctx.watch.begin()
     for task in tasks:
         if ctx.watch.needs_visit(task):
@@ -66,7 +69,7 @@ def watch(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> list[
 def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
     """Visit every task: ask it what only it knows, and let all of them write their memory at the same time."""
     with ExitStack() as visits:
-        writers: list[Iterator[None]] = []
+        writers: list[Iterator[int]] = []
         for task in tasks:
             entrance = _Entrance(task, mms[task.pid])
             for thread in task.threads[1:]:
@@ -83,11 +86,12 @@ def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
             task.visit.run(tape)
             for answer in answers:
                 answer()
-            if ctx.twins and (deputy := ctx.twins.stand_in(task, layout, runs)):
-                ctx.twins.writing.append(_write_memory(ctx, deputy, runs, layout, entrance.cave))
-            else:
-                runs = _to_store(ctx, task, layout) if runs is None else runs
-                writers.append(_write_memory(ctx, task, runs, layout, entrance.cave))
+            deputy = ctx.twins.stand_in(task, layout, runs) if ctx.twins else None
+            if runs is None and not deputy:
+                runs = _to_store(ctx, task, layout)
+            ctx.progress.expect(pages.size_of(runs or []))
+            through = ctx.twins.writing if ctx.twins and deputy else writers
+            through.append(_write_memory(ctx, deputy or task, runs, layout, entrance.cave))
         if ctx.watch and ctx.opts.track_mem:
             ctx.watch.begin()
             for task in tasks:
@@ -95,13 +99,11 @@ def write(ctx: DumpContext, tasks: list[Task], mms: dict[int, Message]) -> None:
         run_writers(ctx, writers)
 
 
-def run_writers(ctx: DumpContext, writers: list[Iterator[None]]) -> None:
-    """Have memory written."""
-    with ctx.stats.timing("memdump_time"):
-        if ctx.sinks.one_at_a_time:
-            deque(chain.from_iterable(writers), maxlen=0)
-        else:
-            _run_together(writers)
+def run_writers(ctx: DumpContext, writers: list[Iterator[int]]) -> None:
+    """Have memory written. writers: yield bytes that are under way."""
+    with ctx.stats.timing("memdump_time"), ctx.progress:
+        for size in chain.from_iterable(writers) if ctx.sinks.one_at_a_time else _together(writers):
+            ctx.progress.add(size)
 
 
 class _Entrance:
@@ -161,8 +163,8 @@ def _ask(visit: Visit, ask: Any, thread: Any) -> None:
 
 def _write_memory(
     ctx: DumpContext, task: pages.Owner, runs: list[pages.Run] | None, layout: Message, cave: Cave
-) -> Iterator[None]:
-    """Its page map and pages, to where they go. runs: None for those that a deputy has."""
+) -> Iterator[int]:
+    """Its page map and pages, to where they go. runs: None for those that a deputy has. Yields bytes under way."""
     from engine.transport.sink import FileSink
 
     def original(start: int, end: int) -> bytes | None:
@@ -175,6 +177,7 @@ def _write_memory(
 
     if runs is None:
         runs = pages.runs_to_store(layout, iter(private_pages(task.memory.tid)))
+        ctx.progress.expect(pages.size_of(runs))
     with ctx.sinks.open("PAGEMAP", task.pid) as sink:
         sink.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
         _count(ctx, runs)
@@ -186,11 +189,15 @@ def _write_memory(
             yield from send_pages(task, runs, sink, original)
 
 
-def _run_together(writers: list[Iterator[None]]) -> None:
+def _together(writers: list[Iterator[int]]) -> Iterator[int]:
     """Step each of them once round and round: while one waits for its task, the tasks of the others work."""
-    waiting = list(writers)
+    waiting = deque(writers)
     while waiting:
-        waiting = [writer for writer in waiting if next(writer, waiting) is not waiting]
+        writer = waiting.popleft()
+        size = next(writer, None)
+        if size is not None:
+            waiting.append(writer)
+            yield size
 
 
 def _executable(task: Task) -> list[tuple[int, int]]:

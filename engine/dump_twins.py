@@ -54,7 +54,7 @@ class Twins:
     """
 
     def __init__(self) -> None:
-        self.writing: list[Iterator[None]] = []
+        self.writing: list[Iterator[int]] = []
         self._fosters: dict[int, Foster | OSError] = {}
         self._ends = ExitStack()
 
@@ -91,7 +91,7 @@ class Twins:
         """A twin of a task that is being visited, with all that these runs have; None: its children have all of them.
         Returns None for a task that has to write its memory itself."""
         missing = list(_not_inherited(layout, runs or []))
-        if sum(map(_size, missing)) > _size(runs or []) // 2:
+        if sum(map(pages.size_of, missing)) > pages.size_of(runs or []) // 2:
             log.warn(f"Task {task.pid}: children don't get most of its memory, so it is written at once")
             return None
         try:
@@ -142,7 +142,3 @@ def _not_inherited(layout: Message, runs: list[Run]) -> Iterator[list[Run]]:
             found.append(stored.popleft())
         if found:
             yield found
-
-
-def _size(runs: list[Run]) -> int:
-    return sum(run.end - run.start for run in runs if run.flags & pages.PE_PRESENT)

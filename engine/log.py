@@ -17,6 +17,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 ERROR, WARN, INFO, DEBUG = 1, 2, 3, 4
@@ -33,6 +34,7 @@ class _Log:
         self.owns_fd = False
         self.start = time.monotonic()
         self.first_error: str | None = None
+        self.before: Callable[[], None] | None = None
 
 
 _log = _Log()
@@ -68,6 +70,11 @@ def become_output() -> None:
     for fd in (STDOUT, STDERR):
         if fd != _log.fd:
             os.dup2(_log.fd, fd)
+
+
+def before_lines(work: Callable[[], None] | None) -> None:
+    """Have something done before each line: what has been drawn on the terminal taken away."""
+    _log.before = work
 
 
 def level() -> int:
@@ -143,6 +150,8 @@ def _write(text: str) -> None:
     """A text of several lines gets the time stamp on each. A log that cannot be written never fails the verb."""
     stamp = f"({elapsed():09.6f}) " if _log.level >= TIMESTAMPS_FROM else ""
     lines = "".join(f"{stamp}{line}\n" for line in text.rstrip("\n").split("\n"))
+    if _log.before:
+        _log.before()
     try:
         os.write(_log.fd, lines.encode(errors="backslashreplace"))
     except OSError:

@@ -81,9 +81,10 @@ def _look(ctx: DumpContext) -> tuple[list[Copy], list[Inode]]:
 def _write(ctx: DumpContext, copies: list[Copy], marked: list[Inode]) -> None:
     """While it runs."""
     ctx.images.renew(ctx.opts.prev_images_dir)
-    for copy in copies:
-        copy.write(ctx)
-        copy.close()
+    with ctx.progress:
+        for copy in copies:
+            copy.write(ctx)
+            copy.close()
     if ctx.opts.force_irmap:
         irmap.write_cache(marked, ctx)
     ctx.sinks.finish()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.errors import CrError, Problems
 from engine.parts import Parts
 from engine.plugins import Plugins
+from engine.progress import Progress
 from engine.task.tree import DEAD, STOPPED
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class RestoreContext(Parts):
     pid        the engine's own
     problems   everything a restore would trip over; raised together before anything is created
     plugins    between their init and fini; missing_plugins: names of others that are needed
+    progress   of the pages that are read
     lsm        whose labels the images have, see kernel/lsm.py
     channel    how stubs get descriptors, once there are stubs
     """
@@ -94,6 +96,7 @@ class RestoreContext(Parts):
         self.seccomp_filters: list[Message] = []
         self.lsm = 0
         self.plugins = plugins or Plugins()
+        self.progress = Progress("Reading memory")
         self.missing_plugins: set[str] = set()
         self.tasks: list[RestoredTask] = []
         self.entries: dict[int, Message] = {}

@@ -75,7 +75,7 @@ class Stages:
         plugins.tell("RESTORE_INIT", "the images")
         self.channel = self.ctx.channel = StubChannel(table.channel_number(self.ctx))
         try:
-            with stats.timing("forking_time"):
+            with stats.timing("forking_time"), self.ctx.progress:
                 self._stage("ROOT_TASK", self._make_root)
                 self._stage("FORKING", self._fork)
             plugins.tell("POST_FORKING", f"the tree of task {self.root.pid}")

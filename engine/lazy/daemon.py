@@ -21,6 +21,7 @@ from engine.lazy.images import LazyImages
 from engine.lazy.link import NAME, Candidates, Restore
 from engine.lazy.memory import LazyMemory
 from engine.lazy.remote import AHEAD, RemotePages
+from engine.progress import Progress
 from engine.transport import endpoint
 from engine.transport.protocol import Command
 
@@ -59,6 +60,7 @@ class LazyPages:
         self._remote = _connect(opts, self._images)
         self._pidfds: list[int] = []
         self._faults = 0
+        self._progress = Progress("Bringing memory")
         self._memories: dict[int, LazyMemory] = {}
         self._guard: guard.Guard | None = None
         self._poll = select.poll()
@@ -75,8 +77,9 @@ class LazyPages:
         """Until all has come. Whatever ends it before ends the tasks."""
         try:
             restore = self._await_restore()
-            while not (restore.finished and self._has_all() and self._is_released()):
-                self._step(restore)
+            with self._progress:
+                while not (restore.finished and self._has_all() and self._is_released()):
+                    self._step(restore)
         except BaseException as error:
             if self._guard:
                 log.error("not all pages could be brought: the tasks that need them are killed")
@@ -182,7 +185,9 @@ class LazyPages:
         if self._guard is None:
             self._guard = guard.Guard()
             self._poll.register(self._guard.pidfd, select.POLLIN)
-        self._adopt(LazyMemory(pid, fd, self._images[pid].pending(), self._adopt))
+        pending = self._images[pid].pending()
+        self._progress.expect(pending.size)
+        self._adopt(LazyMemory(pid, fd, pending, self._adopt))
 
     def _adopt(self, memory: LazyMemory) -> None:
         self._memories[memory.fd] = memory
@@ -229,6 +234,7 @@ class LazyPages:
             position = part.end
             if part.source is not None:
                 memory.fill(part.start, part.end, part.source)
+                self._progress.add(part.end - part.start)
             else:
                 comes |= part.start <= page < part.end
                 assert self._remote
@@ -241,6 +247,8 @@ class LazyPages:
         if not remote.waits:
             raise CrError(f"{remote.channel.peer} has ended the connection before all was said")
         reply = remote.receive()
+        if reply:
+            self._progress.add(reply.end - reply.start)
         for memory in list(self._memories.values()):
             if reply and memory.pid == reply.pid:
                 memory.fill(reply.start, reply.end, reply.source)

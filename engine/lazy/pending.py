@@ -83,6 +83,11 @@ class Pending:
     def __bool__(self) -> bool:
         return any(self._moved_by.values())
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(end - start for ranges in self._moved_by.values() for start, end in ranges)
+
     def copy(self) -> Pending:
         """For the child of a fork."""
         other = Pending()

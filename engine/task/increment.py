@@ -73,8 +73,8 @@ def same_bytes(memory: Memory, segment: Segment) -> Iterator[Range]:
                 yield start + page, start + page + PAGE
 
 
-def copy_running(memory: Memory, runs: list[Run], sink: PageSink) -> None:
-    """Copy pages of a task that runs on.
+def copy_running(memory: Memory, runs: list[Run], sink: PageSink) -> Iterator[int]:
+    """Copy pages of a task that runs on. Yields the sizes of the portions.
 
     What has gone meanwhile is left out, as zeros. The next dump has no use for it: a page that is not the one that was
     watched counts as changed.
@@ -86,6 +86,7 @@ def copy_running(memory: Memory, runs: list[Run], sink: PageSink) -> None:
                 sink.skip(at - position)
                 sink.put(content)
                 position = at + len(content)
+                yield len(content)
         sink.skip(run.end - position)
 
 

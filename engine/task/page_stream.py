@@ -32,7 +32,7 @@ _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 def send_pages(
     task: Owner, runs: list[Run], sink: StreamSink, original: Callable[[int, int], bytes | None]
-) -> Iterator[None]:
+) -> Iterator[int]:
     """As pages.write_pages(), but in the order of the runs. Nothing else may use the connection until it is done."""
     with ExitStack() as until_done:
         number = -1
@@ -46,6 +46,7 @@ def send_pages(
             for run in part:
                 for _, content in through_engine(task.memory, run, original):
                     sink.put(content)
+                    yield len(content)
 
 
 def _pieces(sink: StreamSink, runs: Iterable[Run]) -> Iterator[Piece]:
@@ -58,9 +59,10 @@ def _pieces(sink: StreamSink, runs: Iterable[Run]) -> Iterator[Piece]:
             position += size
 
 
-def _send(task: Owner, number: int, sink: StreamSink, queue: _Queue) -> Iterator[None]:
-    """number: of the socket in the task."""
+def _send(task: Owner, number: int, sink: StreamSink, queue: _Queue) -> Iterator[int]:
+    """number: of the socket in the task. Yields how many bytes have been sent since the last time."""
     assert task.visit is not None
+    sent = 0
     while queue.fill():
         sink.channel.wait_writable()
         tape = Tape()
@@ -68,10 +70,11 @@ def _send(task: Owner, number: int, sink: StreamSink, queue: _Queue) -> Iterator
         header = tape.words(0, 0, vectors, vectors.size // 16, 0, 0, 0)
         call = tape.call("sendmsg", number, header, _FLAGS, may_fail=True)
         task.visit.start(tape)
-        yield
+        yield sent
         task.visit.finish(tape)
+        sent = max(call.result, 0)
         if not call.failed:
-            queue.drop(call.result)
+            queue.drop(sent)
         elif -call.result not in (errno.EAGAIN, errno.EINTR):
             raise _error(task, sink, -call.result)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from engine.errors import CrError
 from engine.kernel.procfs import RLIM_INFINITY
@@ -29,6 +29,7 @@ PE_PARENT, PE_LAZY, PE_PRESENT = 1, 2, 4
 IOV_MAX = 1024
 _MAX_RW_COUNT = 0x7FFFF000
 _IOVECS_PER_TAPE = 32 * IOV_MAX
+_BYTES_PER_TAPE = 32 << 20
 _MADV_DONTNEED = 4
 _RLIMIT_FSIZE = 1
 _PROT_READ = 1
@@ -83,6 +84,9 @@ class Segment(NamedTuple):
         return Segment(start, end, self.fd, self.offset + start - self.start)
 
 
+Piece = TypeVar("Piece", Run, Segment)
+
+
 def runs_to_store(mm: Message, own: Iterator[tuple[int, int]]) -> list[Run]:
     """The pages to store, ascending, split where the mapping or its flags change. vDSO and aio rings: all of them.
 
@@ -110,11 +114,16 @@ def runs_to_store(mm: Message, own: Iterator[tuple[int, int]]) -> list[Run]:
     return runs
 
 
+def size_of(runs: list[Run]) -> int:
+    """Bytes that are stored."""
+    return sum(run.end - run.start for run in runs if run.flags & PE_PRESENT)
+
+
 def write_pages(
     task: Owner, runs: list[Run], file: int, original: Callable[[int, int], bytes | None]
-) -> Iterator[None]:
-    """Let a visited task write its pages into the image file. Yields while the task writes: others may begin. Pages
-    that are sent elsewhere: page_stream.py.
+) -> Iterator[int]:
+    """Let a visited task write its pages into the image file. Yields while the task writes, and how many bytes: others
+    may begin. Pages that are sent elsewhere: page_stream.py.
 
     original  the bytes of a range that the visit itself has changed (the vDSO), else None
     A task with a limit on file size can't write for us, and pages it may not read itself are not its to write: those
@@ -131,12 +140,13 @@ def write_pages(
                 tape = Tape()
                 expected = _vectors(tape, "pwritev", number, batch)
                 task.visit.start(tape)
-                yield
+                yield sum(size for _, size in expected)
                 task.visit.finish(tape)
                 _verify(task.pid, expected)
     for run in not_by_task:
         for offset, content in through_engine(task.memory, run, original):
             os.pwrite(file, content, offset)
+            yield len(content)
 
 
 def _limits_file_size(task: Owner) -> bool:
@@ -152,16 +162,18 @@ def through_engine(
         yield run.offset + start - run.start, original(start, end) or memory.read(start, end - start)
 
 
-def _batches(runs: list[Run]) -> Iterator[list[Run]]:
-    """Runs in portions that fit on a tape, none larger than a system call moves."""
-    batch: list[Run] = []
+def _batches(runs: list[Piece]) -> Iterator[list[Piece]]:
+    """Runs in portions that fit on a tape and take a moment, so that it can be told how far they are."""
+    batch: list[Piece] = []
+    size = 0
     for run in runs:
-        for start in range(run.start, run.end, _MAX_RW_COUNT):
-            end = min(run.end, start + _MAX_RW_COUNT)
+        for start in range(run.start, run.end, _BYTES_PER_TAPE):
+            end = min(run.end, start + _BYTES_PER_TAPE)
             batch.append(run._replace(start=start, end=end, offset=run.offset + start - run.start))
-            if len(batch) == _IOVECS_PER_TAPE:
+            size += end - start
+            if len(batch) == _IOVECS_PER_TAPE or size >= _BYTES_PER_TAPE:
                 yield batch
-                batch = []
+                batch, size = [], 0
     if batch:
         yield batch
 
@@ -298,14 +310,10 @@ def empty_pages(tape: Tape, ranges: list[tuple[int, int]]) -> None:
         tape.call("madvise", start, end - start, _MADV_DONTNEED)
 
 
-def read_pages(pid: int, segments: list[Segment], number: int) -> Iterator[tuple[Tape, Callable[[], None]]]:
-    """Tapes that read segments of one image file, the task's descriptor `number`, each with the check to make after."""
-    for position in range(0, len(segments), _IOVECS_PER_TAPE):
-        pieces = [
-            segment.cut(start, min(segment.end, start + _MAX_RW_COUNT))
-            for segment in segments[position : position + _IOVECS_PER_TAPE]
-            for start in range(segment.start, segment.end, _MAX_RW_COUNT)
-        ]
+def read_pages(pid: int, segments: list[Segment], number: int) -> Iterator[tuple[Tape, int, Callable[[], None]]]:
+    """Tapes that read segments of one image file, the task's descriptor `number`, each with how many bytes it reads and
+    the check to make after."""
+    for pieces in _batches(segments):
         tape = Tape()
         expected = _vectors(tape, "preadv", number, pieces)
-        yield tape, partial(_verify, pid, expected)
+        yield tape, sum(size for _, size in expected), partial(_verify, pid, expected)

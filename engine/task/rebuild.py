@@ -88,6 +88,7 @@ class AddressSpace:
         new = [entry for entry in self.entries if entry.start not in self.rights]
         for entry in new:
             self.rights[entry.start] = entry.prot | (_PROT_WRITE if self._is_written(entry) else 0)
+        ctx.progress.expect(sum(segment.end - segment.start for segment in write))
         files = _Files(ctx, self.task, new, [segment.fd for segment in write])
         channel.send(stub, files.fds)
         tape = Tape()
@@ -103,11 +104,12 @@ class AddressSpace:
         stub.run(tape)
         for fd in dict.fromkeys(segment.fd for segment in write):
             own = [segment for segment in write if segment.fd == fd]
-            for tape, verify in pages.read_pages(self.task.pid, own, files.of_pages(fd)):
+            for tape, size, verify in pages.read_pages(self.task.pid, own, files.of_pages(fd)):
                 stub.start(tape)
                 yield
                 stub.finish(tape)
                 verify()
+                ctx.progress.add(size)
         tape = Tape()
         tape.call("close_range", 0, len(files.fds) - 1, 0)
         stub.run(tape)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from engine import daemon, log
 from engine.errors import CrError
 from engine.images.directory import ImageDir
+from engine.progress import Progress
 from engine.transport import endpoint
 from engine.transport.channel import Channel
 from engine.transport.protocol import HAS_PARENT, SIZE, STATUS, Command, PageMessage, page_map_of
@@ -73,6 +74,7 @@ class PageServer:
         self._auto_dedup = auto_dedup
         self._current: ReceivedPageMap | None = None
         self._seen: set[int] = set()
+        self._progress = Progress("Receiving memory")
         self._commands: dict[int, Callable[[PageMessage], None]] = {
             Command.ADD: self._add,
             Command.HOLE: self._add,
@@ -85,10 +87,8 @@ class PageServer:
     def serve(self) -> None:
         """Do what the client says until it says CLOSE. CrError: it did not come to that; nothing is left."""
         try:
-            while (message := self._next()).command not in (Command.CLOSE, Command.FORCE_CLOSE):
-                if message.command not in self._commands:
-                    raise CrError(f"{self._channel.peer} asks for {message.command}, which no page server does")
-                self._commands[message.command](message)
+            with self._progress:
+                self._do_all()
             self._close_current()
             if self._auto_dedup:
                 self._dedup()
@@ -98,6 +98,12 @@ class PageServer:
             self._images.discard()
             raise
         self._channel.send(STATUS.pack(0))
+
+    def _do_all(self) -> None:
+        while (message := self._next()).command not in (Command.CLOSE, Command.FORCE_CLOSE):
+            if message.command not in self._commands:
+                raise CrError(f"{self._channel.peer} asks for {message.command}, which no page server does")
+            self._commands[message.command](message)
 
     def _next(self) -> PageMessage:
         return PageMessage.decode(self._channel.receive(SIZE))
@@ -111,7 +117,8 @@ class PageServer:
             self._images.remove("INVENTORY")
         self._close_current()
         self._seen.add(message.destination)
-        self._current = ReceivedPageMap(self._images, kind, id, _FIRST_PAGES_ID + len(self._seen) - 1)
+        pages_id = _FIRST_PAGES_ID + len(self._seen) - 1
+        self._current = ReceivedPageMap(self._images, kind, id, pages_id, self._progress)
 
     def _open_and_tell(self, message: PageMessage) -> None:
         self._open(message)

@@ -13,6 +13,7 @@ from engine.transport.protocol import Command
 
 if TYPE_CHECKING:
     from engine.images.directory import ImageDir
+    from engine.progress import Progress
     from engine.transport.channel import Channel
     from engine.transport.protocol import PageMessage
 
@@ -27,8 +28,9 @@ class ReceivedPageMap:
     has_parent  whether the parent images have this page map
     """
 
-    def __init__(self, images: ImageDir, kind: str, id: int, pages_id: int) -> None:
-        """Raises CrError for parent images that are damaged."""
+    def __init__(self, images: ImageDir, kind: str, id: int, pages_id: int, progress: Progress) -> None:
+        """progress: is told of pages that have come. Raises CrError for parent images that are damaged."""
+        self._progress = progress
         self._path = images.path(kind, id)
         self._end = 0
         self._runs: list[tuple[int, int, int]] = []
@@ -95,6 +97,7 @@ class ReceivedPageMap:
                 raise CrError(f"{channel.peer} has ended the connection amidst the pages")
             size -= part
             self._write_all(file, self._buffer[:part])
+            self._progress.add(part)
 
     def _write_all(self, file: int, content: memoryview) -> None:
         try:
