@@ -12,8 +12,8 @@ from pathlib import Path
 
 from zdtm.harness import host, sandbox
 from zdtm.harness.init import Init, descendants
+from zdtm.harness.item import ITEM_SECONDS, Bad, NothingToSabotage
 from zdtm.harness.lazy_run import LazyRun
-from zdtm.harness.run import ITEM_SECONDS, Bad, NothingToSabotage
 from zdtm.harness.sandbox import Result
 
 _PAGES_FD = 8

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zdtm.harness.init import died_how
-from zdtm.harness.run import ENGINE_SECONDS, Bad, Run
+from zdtm.harness.item import Bad
+from zdtm.harness.run import ENGINE_SECONDS, Run
 
 _STATUS_FD = 9
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zdtm.harness.cow_run import CowRun
+from zdtm.harness.item import Bad, Item, NothingToSabotage
 from zdtm.harness.lazy_remote_run import LazyRemoteRun
 from zdtm.harness.lazy_run import LazyRun
 from zdtm.harness.page_server_run import PageServerRun
 from zdtm.harness.remote_run import RemoteRun
 from zdtm.harness.rpc_run import RpcRun
-from zdtm.harness.run import Bad, Item, NothingToSabotage, Run
+from zdtm.harness.run import Run
 from zdtm.harness.sandbox import Result
 
 ITERATIONS = 3

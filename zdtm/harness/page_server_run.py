@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from zdtm.harness.run import GONE_SECONDS, Bad, Run
+from zdtm.harness.item import Bad
+from zdtm.harness.run import GONE_SECONDS, Run
 
 _WHERE = ["--address", "127.0.0.1", "--port", "27027"]
 

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from zdtm.harness import build, header, needs, sandbox, slow
+from zdtm.harness.item import ITEM_SECONDS, Item
 from zdtm.harness.modes import run_mode
 from zdtm.harness.oracle.picture import KINDS
-from zdtm.harness.run import ITEM_SECONDS, Item
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zdtm.harness.init import died_how
-from zdtm.harness.run import ENGINE_SECONDS, FINISH_SECONDS, Bad, Run
+from zdtm.harness.item import Bad
+from zdtm.harness.run import ENGINE_SECONDS, FINISH_SECONDS, Run
 
 _PORT = re.compile(r"Proxies are expected at \S+ port (\d+)")
 _READY = re.compile(r"The image proxy is ready()")

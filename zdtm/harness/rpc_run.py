@@ -12,8 +12,9 @@ from typing import Any
 
 from engine.images.schema import enum, message
 from zdtm.harness.init import died_how
+from zdtm.harness.item import Bad
 from zdtm.harness.rpc import Client
-from zdtm.harness.run import ENGINE_SECONDS, Bad, Run
+from zdtm.harness.run import ENGINE_SECONDS, Run
 
 _RENAMED = {"restore-sibling": "rst_sibling", "prev-images-dir": "parent_img"}
 _LETTERS = {"-t": "--tree", "-d": "--restore-detached"}

@@ -12,13 +12,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import zdtm.plugins
 from zdtm.harness import host
-from zdtm.harness.header import Program
 from zdtm.harness.init import Init, descendants, died_how
+from zdtm.harness.item import Bad, Item, NothingToSabotage
 from zdtm.harness.oracle.compare import as_text, differences
 from zdtm.harness.oracle.picture import KINDS, STEADY_KINDS, Picture, take, wait_until_quiet
 from zdtm.harness.oracle.stir import interrupt_tree
@@ -29,44 +28,7 @@ from zdtm.lib.program import Failure
 READY, PASS, FAIL = "READY", "PASS", "FAIL:"
 
 READY_SECONDS, ENGINE_SECONDS, FINISH_SECONDS, GONE_SECONDS = 30.0, 90.0, 30.0, 10.0
-ITEM_SECONDS = 400.0
-"""For the whole item; the steps have their own, so this is for a harness that hangs."""
 LOG_LINES = 30
-
-
-class Bad(Exception):
-    """judge: program, engine, oracle, host."""
-
-    def __init__(self, judge: str, text: str) -> None:
-        super().__init__(text)
-        self.judge = judge
-        self.text = text
-
-
-class NothingToSabotage(Exception):
-    """The images hold no state of the kind that was to be damaged."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """What is to be run, settled before the sandbox is made."""
-
-    program: Program
-    command: list[str]
-    """runs the program"""
-    engine: list[str]
-    """the engine's command line up to the verb"""
-    restorer: list[str]
-    """the same of the engine that restores"""
-    directory: Path
-    """the item's own; on a failure it is the artifact"""
-    program_environment: dict[str, str]
-    engine_environment: dict[str, str]
-    sabotage: str | None
-    ignored: frozenset[str]
-    """kinds of facts that the oracle is not to compare in this run"""
-    scale: float
-    """factor for all deadlines"""
 
 
 class Run:
