@@ -18,6 +18,7 @@ import pytest
 from engine.kernel.libc import NR, syscall
 from tests.lazy import program
 from tests.waiting import wait_until
+from zdtm.harness import rpc
 from zdtm.harness.init import descendants
 
 if TYPE_CHECKING:
@@ -140,12 +141,10 @@ class Lazy:
         self.daemon_pid = int((self.images / "pidfile").read_text())
 
     def connected(self) -> socket.socket:
-        """To the daemon. By a descriptor, since the path of a test's directory may be longer than a socket's name."""
+        """To the daemon."""
         client = socket.socket(socket.AF_UNIX)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("qq", _CONNECT_SECONDS, 0))
-        directory = os.open(self.images, os.O_PATH)
-        client.connect(f"/proc/self/fd/{directory}/lazy-pages.socket")
-        os.close(directory)
+        rpc.connect(client, str(self.images / "lazy-pages.socket"))
         return client
 
     def restore(self, *options: str) -> None:
