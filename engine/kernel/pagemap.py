@@ -97,6 +97,19 @@ def guard_regions(pid: int, ranges: Iterable[tuple[int, int]]) -> list[tuple[int
     return [(run.vaddr, run.vaddr + run.nr_pages * PAGE_SIZE) for run in runs]
 
 
+def populated(pid: int, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Those of ascending ranges that have a page in memory, be it one of zeros because somebody has read there."""
+    fd = _open_pagemap(pid)
+    try:
+        if can_scan():
+            return [place for place in ranges if scan(fd, *place, PRESENT, 0, PRESENT)]
+        from engine.kernel.pagemap_entries import any_present
+
+        return [place for place in ranges if any_present(fd, *place)]
+    finally:
+        os.close(fd)
+
+
 def protect_pages(pid: int, ranges: Iterable[tuple[int, int]]) -> None:
     """Write-protect the pages with content of their own in ascending ranges, each of which is registered with a
     userfaultfd in asynchronous mode. Needs PAGEMAP_SCAN. Raises OSError: EPERM when one is not."""

@@ -35,6 +35,15 @@ def read_runs(fd: int, start: int, end: int, file_pages: bool, report: int) -> l
     return runs
 
 
+def any_present(fd: int, start: int, end: int) -> bool:
+    """Whether any page of a range is in memory, from an open pagemap."""
+    for chunk in range(start, end, _CHUNK_PAGES * PAGE_SIZE):
+        size = min(end - chunk, _CHUNK_PAGES * PAGE_SIZE) // PAGE_SIZE * 8
+        if max(os.pread(fd, size, chunk // PAGE_SIZE * 8)[7::8], default=0) & 0x80:
+            return True
+    return False
+
+
 def parse_entries(entries: bytes, vaddr: int, file_pages: bool, report: int) -> list[PageRun]:
     """Runs in consecutive entries of a pagemap, of which the first belongs to the page at vaddr.
 

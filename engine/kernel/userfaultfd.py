@@ -36,6 +36,7 @@ PAGEFAULT, FORK, REMAP, REMOVE, UNMAP = range(0x12, 0x17)
 _API = 0xAA
 _UFFDIO_API = 0xC018AA3F  # _IOWR(0xAA, 0x3F, struct uffdio_api)
 _UFFDIO_REGISTER = 0xC020AA00  # _IOWR(0xAA, 0, struct uffdio_register)
+_UFFDIO_UNREGISTER = 0x8010AA01  # _IOR(0xAA, 1, struct uffdio_range)
 _UFFDIO_WAKE = 0x8010AA02  # _IOR(0xAA, 2, struct uffdio_range)
 _UFFDIO_COPY = 0xC028AA03  # _IOWR(0xAA, 3, struct uffdio_copy)
 _UFFDIO_ZEROPAGE = 0xC020AA04  # _IOWR(0xAA, 4, struct uffdio_zeropage)
@@ -81,6 +82,11 @@ def register(fd: int, start: int, end: int) -> bool:
 def register_missing(fd: int, start: int, end: int) -> None:
     """Have faults of missing pages told. Raises OSError."""
     _register(fd, start, end, MODE_MISSING)
+
+
+def unregister(fd: int, start: int, end: int) -> None:
+    """Have nothing more told of mappings. Raises OSError."""
+    fcntl.ioctl(fd, _UFFDIO_UNREGISTER, bytearray(struct.pack("=QQ", start, end - start)))
 
 
 def _register(fd: int, start: int, end: int, mode: int) -> None:

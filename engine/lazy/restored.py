@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
-from engine.kernel import userfaultfd
+from engine.kernel import pagemap, userfaultfd
 from engine.kernel.features import has
 from engine.kernel.libc import NR, syscall
 from engine.lazy.images import is_elsewhere, lazy_ranges
@@ -97,11 +97,8 @@ class LazyTasks:
 
 
 def _watch(task: RestoredTask, ranges: list[Range]) -> int:
-    """Have faults of a task's empty mappings told: a userfaultfd, of which the task keeps nothing. Empty they are made
-    once more: a huge page for what has been read in next to one may have come to lie in it, too."""
+    """Have faults of a task's empty mappings told: a userfaultfd, of which the task keeps nothing."""
     tape = Tape()
-    for start, end in ranges:
-        tape.call("madvise", start, end - start, _MADV_DONTNEED)
     made = tape.call("userfaultfd", os.O_CLOEXEC | os.O_NONBLOCK)
     task.stub.run(tape)
     pidfd = os.pidfd_open(task.pid)
@@ -114,9 +111,24 @@ def _watch(task: RestoredTask, ranges: list[Range]) -> int:
         tape.call("close", made.result)
         task.stub.run(tape)
         userfaultfd.open_api(fd, _FEATURES)
-        for start, end in ranges:
-            userfaultfd.register_missing(fd, start, end)
+        register_empty(task, fd, ranges)
     except BaseException:
         os.close(fd)
         raise
     return fd
+
+
+def register_empty(task: RestoredTask, fd: int, ranges: list[Range]) -> None:
+    """A huge page for what has been read in next to a mapping may have come to lie in it, too. And somebody may look:
+    ps(1) reads words and environment of every task out of its memory, and where there is nothing yet that leaves a page
+    of zeros, which nobody would be told to fill. So it is emptied, registered, and looked at, until it was empty."""
+    while ranges:
+        tape = Tape()
+        for start, end in ranges:
+            tape.call("madvise", start, end - start, _MADV_DONTNEED)
+        task.stub.run(tape)
+        for start, end in ranges:
+            userfaultfd.register_missing(fd, start, end)
+        ranges = pagemap.populated(task.pid, ranges)
+        for start, end in ranges:
+            userfaultfd.unregister(fd, start, end)
