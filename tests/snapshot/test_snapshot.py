@@ -52,6 +52,14 @@ def test_pictures_of_one_instant(subject: Subject, tmp_path: Path) -> None:
         _check_instant(tmp_path / str(number), subject)
 
 
+def test_an_increment(subject: Subject, tmp_path: Path) -> None:
+    run("pre-dump", subject, tmp_path / "0")
+    outcome = attempt("dump", subject, tmp_path / "1", *_OPTIONS, "--prev-images-dir", "../0", "--track-mem")
+    assert outcome.status == 0, outcome.log
+    assert _NO_TWIN not in outcome.log
+    _check_instant(tmp_path / "1", subject)
+
+
 def test_the_images_are_those_of_a_plain_dump(subject: Subject, tmp_path: Path) -> None:
     """Byte for byte, of a tree that is stopped, so that nothing comes between the two. System calls that are to be
     restarted with what is left of their time (restart_syscall(2)) look different after the first dump of all."""
