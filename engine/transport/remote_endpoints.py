@@ -28,11 +28,12 @@ says that the link is cut."""
 
 def connect_unix(opts: Options, default: str, who: str) -> ImageLink:
     """To the proxy, or to the cache. who: "the image proxy". CrError: nobody is there."""
-    name = os.path.abspath(opts.remote_socket or default)
+    path = opts.remote_socket or default
+    name = os.path.abspath(path)  # which may be longer than the name of a socket can be
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.settimeout(opts.remote_timeout)
-        sock.connect(name)
+        sock.connect(path)
     except OSError as error:
         sock.close()
         raise CrError(f"{who} is not to be reached at {name}: {error.strerror or error} (is it running?)") from error
@@ -62,10 +63,11 @@ def _greeted(link: ImageLink) -> ImageLink:
 
 def listen_unix(opts: Options, default: str) -> tuple[socket.socket, str]:
     """The socket and the name to remove at the end. Only root may connect. CrError: it can't be had."""
-    name = os.path.abspath(opts.remote_socket or default)
+    path = opts.remote_socket or default
+    name = os.path.abspath(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
-        daemon.listen(sock, name, _MODE)
+        daemon.listen(sock, path, _MODE)
     except OSError as error:
         sock.close()
         raise CrError(f"the {opts.command} can't listen at {name}: {error.strerror or error}") from error
