@@ -41,7 +41,7 @@ _UFFDIO_WAKE = 0x8010AA02  # _IOR(0xAA, 2, struct uffdio_range)
 _UFFDIO_COPY = 0xC028AA03  # _IOWR(0xAA, 3, struct uffdio_copy)
 _UFFDIO_ZEROPAGE = 0xC020AA04  # _IOWR(0xAA, 4, struct uffdio_zeropage)
 _LINK = "anon_inode:[userfaultfd]"
-_NOT_WATCHABLE = (errno.EINVAL, errno.EBUSY, errno.ENOMEM)
+_NOT_WATCHABLE = (errno.EINVAL, errno.ENOMEM)
 _MESSAGE = struct.Struct("=B7x24s")
 _WORDS = struct.Struct("=QQQ")
 _COPY = struct.Struct("=QQQQq")
@@ -67,12 +67,18 @@ def open_api(fd: int, features: int = FEATURE_WP_ASYNC) -> None:
     fcntl.ioctl(fd, _UFFDIO_API, bytearray(struct.pack("=QQQ", _API, features, 0)))
 
 
+class Taken(Exception):
+    """Another userfaultfd has the mapping."""
+
+
 def register(fd: int, start: int, end: int) -> bool:
-    """Register a mapping for write protection. False when it is of a kind that can't be watched, another userfaultfd
-    has it, or it is gone. Raises OSError for anything else."""
+    """Register a mapping for write protection. False when it is of a kind that can't be watched, or gone. Raises Taken,
+    or OSError for anything else."""
     try:
         _register(fd, start, end, MODE_WP)
     except OSError as error:
+        if error.errno == errno.EBUSY:
+            raise Taken from error
         if error.errno not in _NOT_WATCHABLE:
             raise
         return False

@@ -90,12 +90,12 @@ def find(entry: Message) -> Holder | None:
     return Holder(pidfd, dict(zip(entry.tasks, entry.fds, strict=True)))
 
 
-def others(but: int) -> list[tuple[set[int], Holder]]:
-    """All of this user's but that of this pid, each with the pids of the tasks that it is for."""
+def others() -> list[tuple[set[int], Holder]]:
+    """All of this user's, each with the pids of the tasks that it is for."""
     found = []
     for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
         with contextlib.suppress(OSError):
-            if pid != but and read_comm(pid) == _NAME.decode() and os.stat(f"/proc/{pid}").st_uid == os.getuid():
+            if read_comm(pid) == _NAME.decode() and os.stat(f"/proc/{pid}").st_uid == os.getuid():
                 found.append((_tasks_of(pid), Holder(os.pidfd_open(pid), {})))
     return found
 

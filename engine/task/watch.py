@@ -124,12 +124,11 @@ class WriteProtection:
         self._fds: dict[int, int] = {}
         self._old: holder.Holder | None = None
         self._new: holder.NewHolder | None = None
-        entry = parent.inventory.watch if parent and parent.inventory.HasField("watch") else None
-        if entry:
-            self._old = holder.find(entry)
+        self._others: list[tuple[set[int], holder.Holder]] | None = None
+        if parent and parent.inventory.HasField("watch"):
+            self._old = holder.find(parent.inventory.watch)
         if self._old:
             self._fds = self._old.take()
-        self._others = holder.others(entry.pid if entry else 0)
 
     def unchanged(self, task: Task, ranges: list[Range], _: Parent) -> Iterator[Range]:
         if task.pid in self._fds:
@@ -147,19 +146,31 @@ class WriteProtection:
 
     def watch(self, task: Task, mappings: Iterable[Message]) -> None:
         """Protect all pages of a visited task that have content of their own."""
-        self._end_others(task.pid)
         fd = self._fds.get(task.pid)
         if fd is None:
             assert task.visit is not None
             fd = self._fds[task.pid] = task.visit.take("userfaultfd", os.O_CLOEXEC | userfaultfd.USER_MODE_ONLY)
             userfaultfd.open_api(fd)
         ranges = [(entry.start, entry.end) for entry in mappings if _is_watchable(entry)]
-        registered = [(start, end) for start, end in ranges if userfaultfd.register(fd, start, end)]
+        registered = [(start, end) for start, end in ranges if self._register(fd, start, end, task.pid)]
         protect_pages(task.proc, registered)
 
+    def _register(self, fd: int, start: int, end: int, pid: int) -> bool:
+        """Whether a mapping of a task can be watched."""
+        try:
+            return userfaultfd.register(fd, start, end)
+        except userfaultfd.Taken:
+            self._end_others(pid)
+        try:
+            return userfaultfd.register(fd, start, end)
+        except userfaultfd.Taken:
+            return False
+
     def _end_others(self, pid: int) -> None:
-        """The kernel watches a page for one round only: rounds that these images do not build on, but have watched the
-        task, are over."""
+        """The kernel watches a page for one round only: those that have watched the task, but that these images do not
+        build on, are over."""
+        if self._others is None:
+            self._others = holder.others()
         for tasks, other in self._others.copy():
             if pid in tasks:
                 other.end()
@@ -182,7 +193,7 @@ class WriteProtection:
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
-        for _, other in self._others:
+        for _, other in self._others or ():
             other.close()
         if self._new:
             self._new.confirm()
