@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -109,7 +110,9 @@ def dump(options: argparse.Namespace, faults: list[str]) -> int:
     if "dump-leaves-a-process" in faults:
         subprocess.Popen(["/bin/sleep", "1000"], start_new_session=True, stdout=subprocess.DEVNULL)
     if "dump-kills-anyway" in faults or not (options.leave_running or "dump-kills-nobody" in faults):
+        ended = os.pidfd_open(options.t)
         os.kill(options.t, signal.SIGKILL)
+        select.select([ended], [], [])
     return 0
 
 

@@ -111,9 +111,12 @@ def test_ready_survives_a_stop(start: Start) -> None:
     assert program.finish() == (0, "READY\nPASS\n")
 
 
-def test_running(start: Start) -> None:
-    status, said = start("running()\nn = 0\nwhile go_on(): n += 1\ncheck(n > 0, 'never went round')").finish()
-    assert (status, said) == (0, "READY\nPASS\n")
+def test_running(start: Start, tmp_path: Path) -> None:
+    """It has been ready before it goes round, and goes round until it is told to finish."""
+    program = start("running()\nwhile go_on(): open('round', 'w').close()\nos.unlink('round')")
+    wait_until((tmp_path / "round").exists, "it goes round")
+    assert program.finish() == (0, "READY\nPASS\n")
+    assert not (tmp_path / "round").exists()
 
 
 def test_a_thread_does_not_catch_the_term(start: Start) -> None:

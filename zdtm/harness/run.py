@@ -232,6 +232,7 @@ class Run:
             after = take(self.root, self.kinds, before=before)
             found = differences(before, after, self.kinds)
         if found:
+            self._check_lives()
             text = f"{when} the tree looks different\n{as_text(found)}"
             (self.item.directory / "oracle.diff").write_text(text)
             raise Bad("oracle", text)
@@ -251,9 +252,12 @@ class Run:
         except TimeoutError as problem:
             raise Bad("oracle", str(problem)) from problem
         except (FileNotFoundError, ProcessLookupError) as problem:
-            if self.init.has_died(self.root):
-                raise Bad("program", f"died: {died_how(self.init.statuses[self.root])}") from problem
+            self._check_lives()
             raise Bad("oracle", f"the tree changed while it was looked at: {problem}") from problem
+
+    def _check_lives(self) -> None:
+        if self.init.has_died(self.root):
+            raise Bad("program", f"died: {died_how(self.init.statuses[self.root])}")
 
     # The work directory.
 
