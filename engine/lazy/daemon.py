@@ -44,7 +44,7 @@ def run(opts: Options) -> int:
     def start() -> Callable[[], int]:
         return LazyPages(opts).serve
 
-    return daemon.run(opts, "lazy-pages", start)
+    return daemon.run(opts, "lazy-pages daemon", start)
 
 
 class LazyPages:
