@@ -3,6 +3,7 @@ a conftest.py at the top."""
 
 from __future__ import annotations
 
+from zdtm.harness.huge_pages import pytest_runtestloop
 from zdtm.harness.plugin import (
     pytest_addoption,
     pytest_collect_file,
@@ -17,6 +18,7 @@ __all__ = [
     "pytest_collect_file",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_runtestloop",
     "pytest_terminal_summary",
     "pytest_unconfigure",
 ]

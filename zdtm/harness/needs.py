@@ -38,6 +38,7 @@ SYS_IO_SETUP, SYS_IO_DESTROY = (0, 1) if platform.machine() == "aarch64" else (2
 SIOCUNIXFILE = 0x89E0
 MADV_GUARD_INSTALL = 102
 MAP_DROPPABLE = 0x08
+MAP_HUGETLB = 0x40000
 TCP_REPAIR = 19
 SO_BUF_LOCK = 72
 
@@ -121,8 +122,10 @@ def _droppable() -> bool:
 
 
 def _huge_pages() -> bool:
-    count = re.search(r"^HugePages_Free:\s*(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
-    return count is not None and int(count[1]) > 0
+    """Free ones, or some that the kernel would make: a mapping has its pages set aside."""
+    size = re.search(r"^Hugepagesize:\s*(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB
+    return size is not None and _works(lambda: mmap.mmap(-1, int(size[1]) * 1024, flags=flags).close())
 
 
 def _aio() -> bool:
