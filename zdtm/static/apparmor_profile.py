@@ -2,6 +2,7 @@
 
 states: credentials-seccomp-and-lsm/apparmor-profile
 flavours: h
+kernel: security modules
 needs: root, tool apparmor_parser, file /sys/kernel/security/apparmor/profiles
 """
 
