@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.kernel import ptrace
 from engine.kernel.libc import NR
@@ -20,11 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _BEGINS = (NR["ptrace"], NR["clone3"])
-_FIRST_ARGUMENT = {"x86_64": "di", "aarch64": "x0"}
 _EIO = 5
 _NO_CALL = (1 << 64) - 1
 _NEVER_FAIL = (NR["exit_group"], NR["exit"], NR["rt_sigreturn"], NR["wait4"], NR["munmap"], NR["brk"], NR["futex"])
 """Calls that can't fail with EIO, or whose failure Python itself, rather than the engine, would not survive."""
+
+
+class _Convention(NamedTuple):
+    """Registers at the entry and exit of a system call."""
+
+    number: str
+    first_argument: str
+    result: str
+
+
+_CONVENTIONS = {"x86_64": _Convention("orig_ax", "di", "ax"), "aarch64": _Convention("x8", "x0", "x0")}
+_NT_ARM_SYSTEM_CALL, _NO_ARM_CALL = 0x404, b"\xff" * 4
+"""To change the number of a call: at its entry the kernel has read it from x8 already."""
 
 
 class Outcome:
@@ -132,28 +144,39 @@ def _let_go(pid: int) -> None:
 
 def _begins(worker: ptrace.Tracee, request: int | None) -> bool:
     """Whether steps are to be counted from the system call at whose entry it stands."""
-    arch = architectures.current()
-    registers = arch.unpack(worker.regset(ptrace.NT_PRSTATUS))
     if request is None:
         return _number(worker) in _BEGINS
-    return _number(worker) == NR["ptrace"] and registers[_FIRST_ARGUMENT[arch.NAME]] == request
+    return _number(worker) == NR["ptrace"] and _registers(worker)[_convention().first_argument] == request
 
 
 def _number(tracee: ptrace.Tracee) -> int:
     """The system call at whose entry the engine stands."""
-    return int(architectures.current().unpack(tracee.regset(ptrace.NT_PRSTATUS))["orig_ax"])
+    return _registers(tracee)[_convention().number]
 
 
 def _fail(tracee: ptrace.Tracee) -> None:
     """Skip the call and have it return -EIO."""
-    arch = architectures.current()
-    registers = arch.unpack(tracee.regset(ptrace.NT_PRSTATUS))
-    tracee.set_regset(ptrace.NT_PRSTATUS, arch.pack(dict(registers, orig_ax=_NO_CALL)))
+    if architectures.current().NAME == "aarch64":
+        tracee.set_regset(_NT_ARM_SYSTEM_CALL, _NO_ARM_CALL)
+    else:
+        _set_register(tracee, _convention().number, _NO_CALL)
     tracee.cont_to_syscall()
     while not (status := tracee.wait()).is_syscall:
         if status.dead:
             return
         tracee.cont_to_syscall()
-    registers = arch.unpack(tracee.regset(ptrace.NT_PRSTATUS))
-    tracee.set_regset(ptrace.NT_PRSTATUS, arch.pack(dict(registers, ax=-_EIO & _NO_CALL)))
+    _set_register(tracee, _convention().result, -_EIO & _NO_CALL)
     tracee.cont_to_syscall()
+
+
+def _convention() -> _Convention:
+    return _CONVENTIONS[architectures.current().NAME]
+
+
+def _registers(tracee: ptrace.Tracee) -> dict[str, int]:
+    return architectures.current().unpack(tracee.regset(ptrace.NT_PRSTATUS))
+
+
+def _set_register(tracee: ptrace.Tracee, name: str, value: int) -> None:
+    arch = architectures.current()
+    tracee.set_regset(ptrace.NT_PRSTATUS, arch.pack({**_registers(tracee), name: value}))

@@ -11,6 +11,7 @@ import pytest
 
 import engine.cli
 import engine.dump_tree
+from engine.kernel.proc_mountinfo import read_mountinfo
 from tests.harm import stepper
 from tests.harm.subject import Subject
 from tests.hostile import ward
@@ -20,16 +21,23 @@ from tests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_HIERARCHIES = {1: Path("/sys/fs/cgroup/freezer"), 2: Path("/sys/fs/cgroup/unified")}
 _FORMS = {1: ("freezer.state", "FROZEN", "THAWED"), 2: ("cgroup.freeze", "1", "0")}
 _TRIALS = 20
+
+
+def _hierarchy(version: int) -> Path:
+    """Where it is mounted."""
+    for mount in read_mountinfo(os.getpid()):
+        if mount.fstype == "cgroup2" if version == 2 else "freezer" in mount.sb_options.split(","):
+            return Path(mount.mountpoint)
+    pytest.skip("cgroup2 is not mounted" if version == 2 else "no freezer of cgroup v1 is mounted")
 
 
 class Group:
     """A control group, with one below it."""
 
     def __init__(self, version: int, name: str) -> None:
-        self.path = _HIERARCHIES[version] / name
+        self.path = _hierarchy(version) / name
         self.inner = self.path / "inner"
         self.inner.mkdir(parents=True)
         self.control, self.frozen, self.thawed = _FORMS[version]
