@@ -135,12 +135,18 @@ class RestoreContext(Parts):
             finish()
 
     def clean_up(self) -> None:
-        """The restore is over, and the engine's descriptors with it."""
+        """The restore is over, and the engine's descriptors with it. All is tried, then the first OSError is raised."""
+        failed: OSError | None = None
         while self._at_end:
-            self._at_end.pop()()
+            try:
+                self._at_end.pop()()
+            except OSError as error:
+                failed = failed or error
         for fd in self.opened.values():
             os.close(fd)
         self.opened.clear()
+        if failed:
+            raise failed
 
     @property
     def living(self) -> list[RestoredTask]:

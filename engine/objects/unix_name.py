@@ -128,9 +128,11 @@ def place_of(entry: Message) -> str | None:
 
 def check(entry: Message, ctx: RestoreContext) -> None:
     """The name must be possible, and its place free or taken by the file of a socket that nobody has any more."""
-    if len(entry.name) > MAX_NAME + 1:
-        ctx.problems.add(f"unix socket (file {entry.id}): its name is too long", remedy="the image is damaged")
-        return
+    for name, whose in (entry.name, "its name"), (entry.peer_name, "the name of its peer"):
+        if len(name) > MAX_NAME + 1 or is_file_name(name) and b"\0" in name.removesuffix(b"\0"):
+            what = f"unix socket (file {entry.id}): {whose} is too long, or goes on behind its end"
+            ctx.problems.add(what, remedy="the image is damaged")
+            return
     place = place_of(entry)
     if place is None:
         return
@@ -197,10 +199,10 @@ class Names:
         directory = open_name(os.path.dirname(place), os.O_PATH | os.O_DIRECTORY)
         self._ctx.at_end(partial(os.close, directory))
         before = os.fstat(directory)
-        times = before.st_atime_ns, before.st_mtime_ns
-        self._ctx.at_end(partial(os.utime, file_of_descriptor(directory), ns=times))
         private = f".crucible-{os.getpid()}-{entry.id}"
         os.mkdir(private, 0o700, dir_fd=directory)
+        times = before.st_atime_ns, before.st_mtime_ns
+        self._ctx.at_end(partial(os.utime, file_of_descriptor(directory), ns=times))
         self._ctx.at_end(partial(_remove_tree, private, directory))
         root = os.open(private, _OPEN_DIR, dir_fd=directory)
         self._ctx.at_end(partial(os.close, root))

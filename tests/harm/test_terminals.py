@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import termios
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,7 +20,6 @@ from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 _SHARDS = 2
 _LINES = [b"first\n", b"second\n"]
@@ -43,10 +43,11 @@ class Subject:
                 os.closerange(fd, fd + 1)
             for fd in range(3):
                 os.dup2(self.slave, fd)
-            while True:
-                signal.pause()
-        own = os.ttyname(self.slave)
-        wait_until(lambda: os.readlink(f"/proc/{self.pid}/fd/2") == own, "the task has only the terminal")
+            for fd in (self.master, self.slave):
+                os.set_inheritable(fd, True)
+            os.execvp("sleep", ["sleep", "infinity"])
+        comm = Path(f"/proc/{self.pid}/comm")
+        wait_until(lambda: comm.read_text() == "sleep\n", "the task has only the terminal, and nothing of our memory")
 
     def fill(self) -> None:
         os.write(self.master, b"".join(_LINES) + _BEGUN)

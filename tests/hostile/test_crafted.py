@@ -201,6 +201,7 @@ def _names(s: _Set) -> list[_Case]:
         _Case(s.file("reg", _set(name=victim), link), "victim' is no link of a dump"),
         _Case(s.file("usk", _set(moved_to=victim.encode()), "listener"), "victim: another file has that name"),
         _Case(s.file("usk", _set(name=b"x" * 200), "listener"), "its name is too long"),
+        _Case(s.file("usk", _set(peer_name=b"/a\0b\0"), "listener"), "the name of its peer is too long, or goes on"),
     ]
 
 

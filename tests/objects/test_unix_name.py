@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from engine.errors import CrError, Refused
 from engine.objects.unix_name import _bind_below, _route
 from engine.objects.unix_settle import settle
+from engine.restore_context import RestoreContext
 from tests.objects.unix_sockets import DGRAM, STREAM, carry_over, close, dump, unix
 
 if TYPE_CHECKING:
@@ -196,3 +199,19 @@ def test_bind_below_says_why_not(here: Path) -> None:
     ):
         _bind_below(root, sock.fileno(), b"name\0")
     os.close(root)
+
+
+def test_what_cannot_be_tidied_up_keeps_nothing_else_there(cycle: Cycle) -> None:
+    """The times of a directory on a file system that is read-only by now, and a private directory elsewhere."""
+    ctx = RestoreContext(cycle.opts, cycle.images)
+    done: list[str] = []
+
+    def fail() -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    ctx.at_end(partial(done.append, "first"))
+    ctx.at_end(fail)
+    ctx.at_end(partial(done.append, "last"))
+    with pytest.raises(OSError, match="Read-only file system"):
+        ctx.clean_up()
+    assert done == ["last", "first"]

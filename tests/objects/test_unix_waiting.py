@@ -18,12 +18,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("look_into_the_kernel")
 
+_NAME = b"\0crucible test listener %d" % os.getpid()
+"""Whoever shares our net namespace sees it: other workers, too."""
+
 
 def test_waiting_connections_keep_their_order(cycle: Cycle) -> None:
-    name = b"\0test unix socket listener"
+    name = _NAME
     listener = unix(STREAM, name)
     listener.listen(3)
-    clients = [unix(STREAM, b"\0test unix socket %d" % n) for n in range(3)]
+    clients = [unix(STREAM, b"%s of client %d" % (_NAME, n)) for n in range(3)]
     order = [clients[n] for n in (2, 0, 1)]
     for client in order:
         client.connect(name)
@@ -35,7 +38,7 @@ def test_waiting_connections_keep_their_order(cycle: Cycle) -> None:
 
 
 def test_backlog_smaller_than_the_queue(cycle: Cycle) -> None:
-    name = b"\0test unix socket listener"
+    name = _NAME
     listener = unix(STREAM, name)
     listener.listen(3)
     clients = [unix(STREAM) for _ in range(3)]
@@ -52,7 +55,7 @@ def test_backlog_smaller_than_the_queue(cycle: Cycle) -> None:
 
 def test_waiting_connection_with_data_that_cannot_be_seen(cycle: Cycle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unix_waiting, "waiting_connections", _no_bpf)
-    with unix(STREAM, b"\0test unix socket listener") as listener, unix(STREAM) as client:
+    with unix(STREAM, _NAME) as listener, unix(STREAM) as client:
         listener.listen()
         client.connect(listener.getsockname())
         client.send(b"x")
@@ -64,7 +67,7 @@ def test_waiting_connection_of_a_closed_client_that_cannot_be_seen(
     cycle: Cycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unix_waiting, "waiting_connections", _no_bpf)
-    with unix(STREAM, b"\0test unix socket listener") as listener:
+    with unix(STREAM, _NAME) as listener:
         listener.listen()
         with unix(STREAM) as client:
             client.connect(listener.getsockname())
@@ -76,7 +79,7 @@ def test_waiting_connection_without_data_needs_no_look_into_the_kernel(
     cycle: Cycle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unix_waiting, "waiting_connections", _no_bpf)
-    listener, client = unix(STREAM, b"\0test unix socket listener"), unix(STREAM)
+    listener, client = unix(STREAM, _NAME), unix(STREAM)
     listener.listen()
     client.connect(listener.getsockname())
     listener, client = carry_over(cycle, listener, client)
@@ -91,7 +94,7 @@ def _no_bpf(_fd: int) -> NoReturn:
 
 
 def test_waiting_connection_with_an_urgent_byte(cycle: Cycle) -> None:
-    with unix(STREAM, b"\0test unix socket listener") as listener, unix(STREAM) as client:
+    with unix(STREAM, _NAME) as listener, unix(STREAM) as client:
         listener.listen()
         client.connect(listener.getsockname())
         client.send(b"x", socket.MSG_OOB)
@@ -100,7 +103,7 @@ def test_waiting_connection_with_an_urgent_byte(cycle: Cycle) -> None:
 
 
 def test_waiting_connection_with_a_descriptor_that_nobody_has(cycle: Cycle) -> None:
-    with unix(STREAM, b"\0test unix socket listener") as listener, unix(STREAM) as client:
+    with unix(STREAM, _NAME) as listener, unix(STREAM) as client:
         listener.listen()
         client.connect(listener.getsockname())
         with open("/dev/null") as file:
@@ -111,7 +114,7 @@ def test_waiting_connection_with_a_descriptor_that_nobody_has(cycle: Cycle) -> N
 
 @pytest.mark.parametrize("clients", [[7], [0, 0, 4711]])
 def test_waiting_connections_that_cannot_be(cycle: Cycle, clients: list[int]) -> None:
-    with unix(STREAM, b"\0test unix socket listener") as listener:
+    with unix(STREAM, _NAME) as listener:
         listener.listen()
         cycle.dump(listener.fileno())
         (entry,) = cycle.dump_context.entries
@@ -122,7 +125,7 @@ def test_waiting_connections_that_cannot_be(cycle: Cycle, clients: list[int]) ->
 
 
 def test_waiting_connection_from_elsewhere(cycle: Cycle) -> None:
-    with unix(STREAM, b"\0test unix socket listener") as listener, unix(STREAM) as client:
+    with unix(STREAM, _NAME) as listener, unix(STREAM) as client:
         listener.listen()
         client.connect(listener.getsockname())
         with pytest.raises(Refused, match="not accepted yet, is of socket .*, which is not in the tree"):
