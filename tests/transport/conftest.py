@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -56,8 +57,10 @@ class Served:
             self._channel.close()
 
     def say(self, *parts: PageMessage | bytes) -> None:
-        for part in parts:
-            self.client.sendall(part.encode() if isinstance(part, PageMessage) else part)
+        """Some may find nobody any more: a server that does not want to hear the rest ends at once, with a problem."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for part in parts:
+                self.client.sendall(part.encode() if isinstance(part, PageMessage) else part)
 
     def close(self) -> bytes:
         """End as a client does that has said all, and return what else the server answers."""
