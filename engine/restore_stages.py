@@ -15,17 +15,7 @@ from engine.lazy.restored import LazyTasks
 from engine.objects import table, tty_session
 from engine.objects.tty_restored import RestoredTerminals
 from engine.tape.channel import StubChannel
-from engine.tape.stub import (
-    CLONE_FILES,
-    CLONE_FS,
-    CLONE_PARENT,
-    CLONE_SIGHAND,
-    CLONE_SYSVSEM,
-    CLONE_THREAD,
-    CLONE_VM,
-    STUB_SIZE,
-    make_root_stub,
-)
+from engine.tape.stub import CLONE_FILES, CLONE_PARENT, STUB_SIZE, THREAD_FLAGS, make_root_stub
 from engine.tape.tape import Tape, TapeError
 from engine.task import aio, births, core, cpu_state, dead_leader, fs, limits, mm, signals, vdso, zombie
 from engine.task.rebuild import AddressSpace, park_vdso
@@ -37,7 +27,6 @@ if TYPE_CHECKING:
     from engine.restore_context import RestoreContext, RestoredTask
     from engine.stats import RestoreStats
 
-_CLONE_THREAD_FLAGS = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
 _REFUSED = "are the images whole, and of a kernel like this one?"
 _PR_SET_CHILD_SUBREAPER = 36
 _WALL = 0x40000000
@@ -192,7 +181,7 @@ class Stages:
             leader, *others = task.all_threads
             leader.stub = task.stub
             for thread in others:
-                thread.stub = task.stub.clone(thread.tid, _CLONE_THREAD_FLAGS)
+                thread.stub = task.stub.clone(thread.tid, THREAD_FLAGS)
             if task.dead_leader:
                 dead_leader.exit_leader(task, self.ctx)
         lazy.hand_over_dead()

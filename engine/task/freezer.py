@@ -73,7 +73,7 @@ class Freezer:
         """Have no task of the group run. Returns when they all stand; whoever can't wait that long interrupts."""
         self._watch = self._start_watch()
         self._write(self._form.frozen)
-        while not self._stands():
+        while not self._stands():  # of which v1 tells nobody
             time.sleep(_STEP_SECONDS)
 
     def thaw(self) -> None:

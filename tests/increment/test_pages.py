@@ -35,6 +35,11 @@ _ROUNDS = st.lists(st.lists(_COMMAND, max_size=6), min_size=1, max_size=4)
 _WAYS = [watch.WriteProtection, watch.SoftDirty, watch.Comparison]
 
 
+def _need_write_protection() -> None:
+    if not memory.wp_async():
+        pytest.skip("needs feature wp_async: asynchronous write protection by userfaultfd")
+
+
 def _check(subject: Subject, images: Path) -> None:
     """The images are those of a plain dump made now."""
     plain = images.parent / "plain"
@@ -54,8 +59,8 @@ def subject() -> Iterator[Subject]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type:
     """Each way to find changes, forced upon the engine, which is a fork of this process."""
     wanted: type = request.param
-    if wanted is watch.WriteProtection and not memory.wp_async():
-        pytest.skip("needs feature wp_async: asynchronous write protection by userfaultfd")
+    if wanted is watch.WriteProtection:
+        _need_write_protection()
     if wanted is watch.SoftDirty and not memory.soft_dirty():
         pytest.skip("needs feature soft_dirty: CONFIG_MEM_SOFT_DIRTY")
     monkeypatch.setattr(memory, "wp_async", lambda: wanted is watch.WriteProtection)
@@ -135,8 +140,7 @@ def test_nothing_stays(subject: Subject, tmp_path: Path) -> None:
 
 def test_rounds_that_nobody_builds_on(subject: Subject, tmp_path: Path) -> None:
     """They lose their holder, and what was written before the last round is not stored again."""
-    if not memory.wp_async():
-        pytest.skip("needs feature wp_async: asynchronous write protection by userfaultfd")
+    _need_write_protection()
     run("pre-dump", subject, tmp_path / "other")
     subject.do("write 1 70")
     run("pre-dump", subject, tmp_path / "0")

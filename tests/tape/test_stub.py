@@ -13,18 +13,7 @@ import pytest
 
 from engine.errors import CrError
 from engine.kernel import ptrace
-from engine.tape.stub import (
-    CLONE_FILES,
-    CLONE_FS,
-    CLONE_PARENT,
-    CLONE_SIGHAND,
-    CLONE_SYSVSEM,
-    CLONE_THREAD,
-    CLONE_VM,
-    STUB_SIZE,
-    Stub,
-    make_root_stub,
-)
+from engine.tape.stub import CLONE_PARENT, STUB_SIZE, THREAD_FLAGS, Stub, make_root_stub
 from engine.tape.tape import Tape, TapeError
 from tests.tape.tracing import maps
 from tests.waiting import wait_until
@@ -37,7 +26,6 @@ CHANNEL = 5
 _PIDS_OF_A_WORKER = 64
 NEVER_BLOCKED = (signal.SIGKILL, signal.SIGSTOP, signal.SIGTRAP)
 KERNELS = ("[stack]", "[vdso]", "[vvar]", "[vvar_vclock]", "[vsyscall]")
-THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM
 
 
 def free_pids(count: int) -> list[int]:
@@ -161,7 +149,7 @@ def test_threads(pids: list[int]) -> None:
     """They share everything but their tapes: the leader's is run at the same time as a thread's."""
     pid, first, second, _ = pids
     root = make(pid)
-    threads = [root.clone(tid, THREAD) for tid in (first, second)]
+    threads = [root.clone(tid, THREAD_FLAGS) for tid in (first, second)]
     assert [ids(thread) for thread in threads] == [(pid, first, os.getpid()), (pid, second, os.getpid())]
     assert sorted(os.listdir(f"/proc/{pid}/task"), key=int) == sorted(map(str, pids[:3]), key=int)
     tape = Tape()
@@ -206,7 +194,7 @@ def test_death_of_the_engine_kills(pids: list[int]) -> None:
     if not engine:
         root = make(pids[0])
         child = root.clone(pids[1])
-        root.clone(pids[2], THREAD)
+        root.clone(pids[2], THREAD_FLAGS)
         tape = Tape()
         tape.call("rt_sigtimedwait", tape.buffer(8), 0, 0, 8)
         child.start(tape)
