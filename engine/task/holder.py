@@ -19,7 +19,7 @@ from engine.kernel.proc_stat import read_stat
 from engine.kernel.procfs import listdir, read_comm, readlink
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     Message = Any
 
@@ -71,8 +71,10 @@ class NewHolder(Holder):
         os.close(self._confirms)
 
     def confirm(self) -> None:
-        """The images are complete: it is to live longer than the engine."""
-        os.write(self._confirms, b"+")
+        """The images are complete: it is to live longer than the engine. If something has killed it, the next round
+        finds that out."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self._confirms, b"+")
         os.close(self._confirms)
         self.close()
 
@@ -134,7 +136,7 @@ def _hold(fds: dict[int, int], confirmed: int) -> None:
     os.setsid()
     os.chdir("/")
     syscall(NR["prctl"], _PR_SET_NAME, _NAME + b"\0")
-    waiting = {os.pidfd_open(pid) for pid in fds}
+    waiting = set(_open_living(fds))
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
@@ -145,6 +147,13 @@ def _hold(fds: dict[int, int], confirmed: int) -> None:
         return
     while waiting:
         waiting -= {pidfd for pidfd, _ in _poll(waiting).poll()}
+
+
+def _open_living(pids: Iterable[int]) -> Iterator[int]:
+    """Pidfds. The tree runs, and some of it may have ended and been reaped by now."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            yield os.pidfd_open(pid)
 
 
 def _poll(pidfds: Iterable[int]) -> select.poll:

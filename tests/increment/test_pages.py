@@ -4,6 +4,7 @@ memory in between."""
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -166,6 +167,27 @@ def test_a_holder_ends_with_an_engine_that_dies() -> None:
     wait_until(lambda: _has_ended(pid), "the holder ends")
     os.close(told)
     os.close(tells)
+
+
+def test_a_holder_for_tasks_that_may_have_gone() -> None:
+    """A tree that runs may reap some of its tasks before their holder has looked at them."""
+    reader, writer = os.pipe()
+    gone, lives = os.fork(), os.fork()
+    if not gone or not lives:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    os.kill(gone, signal.SIGKILL)
+    os.waitpid(gone, 0)
+    entry = message("memory_watch_entry")()
+    new = holder.start({gone: reader, lives: writer}, entry)
+    new.confirm()
+    assert "anon_inode:[pidfd]" in [os.readlink(link) for link in Path(f"/proc/{entry.pid}/fd").iterdir()]
+    os.kill(lives, signal.SIGKILL)
+    os.waitpid(lives, 0)
+    os.waitpid(entry.pid, 0)
+    os.close(reader)
+    os.close(writer)
 
 
 def _holder(images: Path) -> int:

@@ -128,6 +128,20 @@ def test_descendants(tmp_path: Path) -> None:
     process.communicate()
 
 
+def test_descendants_that_are_reaped_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has found /proc/PID already is told ESRCH below it, who comes later ENOENT."""
+    child = os.fork()
+    if not child:
+        signal.pause()
+    directory = os.open(f"/proc/{child}", os.O_RDONLY)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda _: listdir(f"/proc/self/fd/{directory}/task"))
+    assert descendants(child) == [child]
+    os.close(directory)
+
+
 @pytest.mark.parametrize(
     ("status", "expected"),
     [(0, "exit status 0"), (256, "exit status 1"), (11, "killed by SIGSEGV"), (134, "killed by SIGABRT")],

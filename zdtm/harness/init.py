@@ -115,9 +115,10 @@ def descendants(root: int) -> list[int]:
 
 
 def _numbers(directory: str) -> list[int]:
+    """The tasks that a directory of /proc names; none if its process has gone (ESRCH: while the path was walked)."""
     try:
         return sorted(int(name) for name in os.listdir(directory) if name.isdigit())
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
 
 
