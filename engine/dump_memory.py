@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from engine.images.runs import LAZY, PAGE, PRESENT
 from engine.kernel.memory import Memory
 from engine.kernel.pagemap import private_pages
 from engine.kernel.proc_maps import PROT_EXEC
@@ -41,7 +42,7 @@ class Copy:
         from engine.task import increment
 
         with ctx.sinks.open("PAGEMAP", self.pid) as sink:
-            sink.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in self.runs)
+            sink.write((run.start, (run.end - run.start) // PAGE, run.flags) for run in self.runs)
             for size in increment.copy_running(self.memory, self.runs, sink):
                 ctx.progress.add(size)
         _count(ctx, self.runs)
@@ -143,11 +144,11 @@ def _leave_lazy(ctx: DumpContext, task: Task, runs: list[pages.Run]) -> list[pag
 
 def _count(ctx: DumpContext, runs: list[pages.Run]) -> None:
     for run in runs:
-        nr_pages = (run.end - run.start) // pages.PAGE
+        nr_pages = (run.end - run.start) // PAGE
         ctx.stats.pages_scanned += nr_pages
-        if run.flags & pages.PE_PRESENT:
+        if run.flags & PRESENT:
             ctx.stats.pages_written += nr_pages
-        elif run.flags == pages.PE_LAZY:
+        elif run.flags == LAZY:
             ctx.stats.pages_lazy += nr_pages
         else:
             ctx.stats.pages_skipped_parent += nr_pages
@@ -179,7 +180,7 @@ def _write_memory(
         runs = pages.runs_to_store(layout, iter(private_pages(task.memory.tid)))
         ctx.progress.expect(pages.size_of(runs))
     with ctx.sinks.open("PAGEMAP", task.pid) as sink:
-        sink.write((run.start, (run.end - run.start) // pages.PAGE, run.flags) for run in runs)
+        sink.write((run.start, (run.end - run.start) // PAGE, run.flags) for run in runs)
         _count(ctx, runs)
         if isinstance(sink, FileSink):
             yield from pages.write_pages(task, runs, sink.file, original)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import dump_memory, log
 from engine.errors import text_of
+from engine.images.runs import PRESENT
 from engine.tape.birth import Unborn, bear, or_unborn
 from engine.tape.foster import Foster
 from engine.task import pages
@@ -131,7 +132,7 @@ def _forget_birth(task: Task, twin: Twin) -> None:
 
 def _not_inherited(layout: Message, runs: list[Run]) -> Iterator[list[Run]]:
     """What is to be stored of each mapping that a child does not get, of those that have any."""
-    stored = deque(run for run in runs if run.flags & pages.PE_PRESENT)
+    stored = deque(run for run in runs if run.flags & PRESENT)
     for entry in layout.vmas:
         if vmas.is_inherited(entry) or not vmas.has_pages(entry):
             continue

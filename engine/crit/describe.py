@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 Message = Any
 
-PAGE = 4096
 _PROT = "rwx"
 _FILE = 64 | 128
 _KINDS = {8: "[vdso]", 4: "[vsyscall]", 4096: "[vvar]", 32: "[heap]", 8192: "[aio]", 65536: "guard pages"}

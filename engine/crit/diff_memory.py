@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from engine.crit.describe import PAGE, mapping_text, protection
+from engine.crit.describe import mapping_text, protection
 from engine.crit.diff_fields import fields
 from engine.images.pagemap import PageReader
+from engine.images.runs import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

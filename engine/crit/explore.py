@@ -6,21 +6,12 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 from engine.crit import tables
-from engine.crit.describe import (
-    PAGE,
-    file_name,
-    file_text,
-    inet_address,
-    kind_of,
-    mapping_text,
-    protection,
-    socket_name,
-)
+from engine.crit.describe import file_name, file_text, inet_address, kind_of, mapping_text, protection, socket_name
 from engine.crit.files import printable
 from engine.crit.image_set import ImageSet
 from engine.crit.names import VALUES
 from engine.images.pagemap import read_pagemap
-from engine.images.runs import PRESENT
+from engine.images.runs import PAGE, PRESENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from engine import log
 from engine.action_scripts import announce_ready
 from engine.errors import CrError
-from engine.images.runs import PRESENT
+from engine.images.runs import LAZY, PAGE, PRESENT
 from engine.option import EBADRQC
-from engine.task.pages import PAGE, PE_LAZY, PE_PRESENT, Run
+from engine.task.pages import Run
 from engine.transport import endpoint
 from engine.transport.protocol import SIZE, STATUS, Command, PageMessage
 
@@ -49,11 +49,11 @@ def leave_lazy(runs: list[Run]) -> list[Run]:
     found = []
     offset = 0
     for run in runs:
-        if run.flags & PE_LAZY:
-            found.append(run._replace(flags=PE_LAZY, offset=0))
+        if run.flags & LAZY:
+            found.append(run._replace(flags=LAZY, offset=0))
             continue
         found.append(run._replace(offset=offset))
-        offset += run.end - run.start if run.flags & PE_PRESENT else 0
+        offset += run.end - run.start if run.flags & PRESENT else 0
     return found
 
 
@@ -65,7 +65,7 @@ class FrozenPages:
 
     def keep(self, task: Task, runs: list[Run]) -> None:
         """runs: those of its page map."""
-        self._tasks[task.pid] = task, [run for run in runs if run.flags == PE_LAZY]
+        self._tasks[task.pid] = task, [run for run in runs if run.flags == LAZY]
 
     def read(self, pid: int, start: int, size: int) -> bytes | None:
         """The pages at an address, as many of those that are wanted as follow one another. None: there are none."""

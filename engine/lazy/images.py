@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.images.pagemap import PageReader
-from engine.images.runs import LAZY, PARENT, PRESENT
+from engine.images.runs import LAZY, PAGE, PARENT, PRESENT
 from engine.kernel.libc import NR, syscall
 from engine.lazy.pending import Pending
 from engine.task import vma as vmas
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     Message = Any
     Range = tuple[int, int]
 
-PAGE = 4096
 _PROT_READ, _MAP_SHARED = 1, 1
 
 

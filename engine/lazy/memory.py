@@ -13,6 +13,7 @@ import os
 import select
 from typing import TYPE_CHECKING
 
+from engine.images.runs import PAGE
 from engine.kernel import userfaultfd
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from engine.lazy.pending import Pending
 
-PAGE = 4096
 _CHANGING_MS = 20
 
 

@@ -43,13 +43,13 @@ from engine.errors import CrError, text_of
 from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.memory import Memory
+from engine.tape.arch import PAGE
 from engine.tape.channel import Channel
 from engine.tape.foster import CLONE_NEWPID, CLONE_NEWUSER
 from engine.tape.runner import Runner
 from engine.tape.stub import CLONE_ARGS, CLONE_FILES, CLONE_FS, CLONE_VM
 from engine.tape.tape import Tape, int32_at
 from engine.tape.twin import Twin, end
-from engine.tape.visit import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

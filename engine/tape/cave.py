@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from engine.errors import CrError
 from engine.tape import arch as architectures
+from engine.tape.arch import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from engine.kernel.memory import Memory
 
-_PAGE = 4096
 _ALIGN = 64
 _MARGIN = 16
 """Bytes behind the last one that is not zero which may belong to it all the same: the zeros at the end of a table."""
@@ -45,7 +45,7 @@ def find_cave(memory: Memory, areas: Iterable[tuple[int, int]], size: int) -> Ca
     areas: (start, end) of executable private mappings. Raises CrError when none has room.
     """
     for start, end in areas:
-        begin = max(start, end - 2 * _PAGE)
+        begin = max(start, end - 2 * PAGE)
         try:
             content = memory.read(begin, end - begin)
         except OSError as error:

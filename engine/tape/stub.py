@@ -18,13 +18,13 @@ from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.memory import Memory
 from engine.tape import arch as architectures
+from engine.tape.arch import PAGE
 from engine.tape.runner import Runner
 from engine.tape.tape import Tape
 
 if TYPE_CHECKING:
     import socket
 
-PAGE = 4096
 CODE_SIZE = PAGE
 ARENA_SIZE = 4 << 20
 PARKING_SIZE = 1 << 20

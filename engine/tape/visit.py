@@ -34,6 +34,7 @@ from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.procfs import read_limits
 from engine.tape import arch as architectures
+from engine.tape.arch import PAGE
 from engine.tape.home import Home
 from engine.tape.tape import HOME, INT32, LAST, MAY_FAIL, RECORD, Tape, int32_at
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from engine.kernel.memory import Memory
     from engine.tape.cave import Cave
 
-PAGE = 4096
 SCRATCH_SIZE = 1 << 20
 _MAILBOX = struct.Struct("<QQ")
 _RESCUE = 64

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import log
 from engine.errors import CrError
+from engine.images.runs import PAGE
 from engine.tape.tape import Tape
 from engine.task import vma as vmas
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_PAGE = 4096
 _HEADER = struct.Struct("<8I")
 """struct aio_ring: id, nr, head, tail, magic, compatible and incompatible features, header_length"""
 _EVENT_SIZE = 32
@@ -131,7 +131,7 @@ def _ring_size(requests: int) -> int:
     """What ioctx_alloc() and aio_setup_ring() make of a number of requests: twice as many, and at least eight for each
     processor that there may be, with two to spare; then as many pages as that takes."""
     events = 2 * max(requests, 4 * _possible_processors()) + 2
-    return -(-(_HEADER.size + events * _EVENT_SIZE) // _PAGE) * _PAGE
+    return -(-(_HEADER.size + events * _EVENT_SIZE) // PAGE) * PAGE
 
 
 def _possible_processors() -> int:

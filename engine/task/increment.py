@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from engine.task.pages import PAGE, PE_PARENT, PE_PRESENT, Run
+from engine.images.runs import PAGE, PARENT, PRESENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from engine.kernel.memory import Memory
-    from engine.task.pages import Segment
+    from engine.task.pages import Run
+    from engine.task.segments import Segment
     from engine.transport.sink import PageSink
 
     Range = tuple[int, int]
@@ -35,7 +36,7 @@ def refer_to_parent(runs: list[Run], unchanged: list[Range]) -> list[Run]:
             inside = low <= position
             end = min(run.end, high if inside else low)
             if inside:
-                found.append(run._replace(start=position, end=end, flags=PE_PARENT, offset=0))
+                found.append(run._replace(start=position, end=end, flags=PARENT, offset=0))
             else:
                 found.append(run._replace(start=position, end=end, offset=offset))
                 offset += end - position
@@ -80,7 +81,7 @@ def copy_running(memory: Memory, runs: list[Run], sink: PageSink) -> Iterator[in
     watched counts as changed.
     """
     for run in runs:
-        position = run.start if run.flags & PE_PRESENT else run.end
+        position = run.start if run.flags & PRESENT else run.end
         for start in range(position, run.end, _COPY_BYTES):
             for at, content in _readable(memory, start, min(run.end, start + _COPY_BYTES)):
                 sink.skip(at - position)

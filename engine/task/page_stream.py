@@ -15,8 +15,9 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from engine.errors import CrError
+from engine.images.runs import PRESENT
 from engine.tape.tape import Tape
-from engine.task.pages import IOV_MAX, PE_PRESENT, through_engine
+from engine.task.pages import IOV_MAX, through_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +37,7 @@ def send_pages(
     """As pages.write_pages(), but in the order of the runs. Nothing else may use the connection until it is done."""
     with ExitStack() as until_done:
         number = -1
-        for by_task, part in groupby((run for run in runs if run.flags & PE_PRESENT), lambda run: run.readable):
+        for by_task, part in groupby((run for run in runs if run.flags & PRESENT), lambda run: run.readable):
             if by_task and sink.channel.for_tasks >= 0:
                 if number < 0:
                     assert task.visit is not None

@@ -1,8 +1,7 @@
 """The content of private memory. It never passes through Python: the task itself writes its pages to the image file
 on dump, and reads them from there on restore, one pwritev or preadv for up to 1024 pieces.
 
-Copy-on-write sharing across fork is not in images: each task has all its pages there. It comes back by inheritance.
-A parent's memory is complete before its children are cloned, and a child then writes only the pages that differ.
+Which pages a task that is restored reads, and which it has from its creator: segments.py.
 """
 
 from __future__ import annotations
@@ -12,9 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from engine.errors import CrError
+from engine.images.runs import LAZY, PRESENT
 from engine.kernel.procfs import RLIM_INFINITY
 from engine.tape.tape import Tape
 from engine.task import vma as vmas
+from engine.task.segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 Message = Any
 
-PAGE = 4096
-PE_PARENT, PE_LAZY, PE_PRESENT = 1, 2, 4
 IOV_MAX = 1024
 _MAX_RW_COUNT = 0x7FFFF000
 _IOVECS_PER_TAPE = 32 * IOV_MAX
@@ -33,7 +32,7 @@ _BYTES_PER_TAPE = 32 << 20
 _MADV_DONTNEED = 4
 _RLIMIT_FSIZE = 1
 _PROT_READ = 1
-_COMPARE_BYTES = 1 << 18
+_PORTION = 1 << 18
 
 
 class Inside(Protocol):
@@ -63,25 +62,13 @@ class Owner(Protocol):
 
 
 class Run(NamedTuple):
-    """Pages that follow one another in memory and, if PE_PRESENT, in the image file. offset: where in the file."""
+    """Pages that follow one another in memory and, if PRESENT, in the image file. offset: where in the file."""
 
     start: int
     end: int
     flags: int
     offset: int
     readable: bool
-
-
-class Segment(NamedTuple):
-    """Bytes of an image file that belong at an address."""
-
-    start: int
-    end: int
-    fd: int
-    offset: int
-
-    def cut(self, start: int, end: int) -> Segment:
-        return Segment(start, end, self.fd, self.offset + start - self.start)
 
 
 Piece = TypeVar("Piece", Run, Segment)
@@ -98,7 +85,7 @@ def runs_to_store(mm: Message, own: Iterator[tuple[int, int]]) -> list[Run]:
     for entry in mm.vmas:
         if not vmas.has_pages(entry):
             continue
-        flags = PE_PRESENT | (PE_LAZY if vmas.is_lazy(entry) else 0)
+        flags = PRESENT | (LAZY if vmas.is_lazy(entry) else 0)
         if entry.status & (vmas.VDSO | vmas.AIORING):
             runs.append(Run(entry.start, entry.end, flags, offset, False))
             offset += entry.end - entry.start
@@ -116,12 +103,10 @@ def runs_to_store(mm: Message, own: Iterator[tuple[int, int]]) -> list[Run]:
 
 def size_of(runs: list[Run]) -> int:
     """Bytes that are stored."""
-    return sum(run.end - run.start for run in runs if run.flags & PE_PRESENT)
+    return sum(run.end - run.start for run in runs if run.flags & PRESENT)
 
 
-def write_pages(
-    task: Owner, runs: list[Run], file: int, original: Callable[[int, int], bytes | None]
-) -> Iterator[int]:
+def write_pages(task: Owner, runs: list[Run], file: int, original: Callable[[int, int], bytes | None]) -> Iterator[int]:
     """Let a visited task write its pages into the image file. Yields while the task writes, and how many bytes: others
     may begin. Pages that are sent elsewhere: page_stream.py.
 
@@ -130,7 +115,7 @@ def write_pages(
     go through the engine.
     """
     limited = _limits_file_size(task)
-    stored = [run for run in runs if run.flags & PE_PRESENT]
+    stored = [run for run in runs if run.flags & PRESENT]
     not_by_task = [run for run in stored if limited or not run.readable]
     by_task = [] if limited else [run for run in stored if run.readable]
     assert task.visit is not None
@@ -157,8 +142,8 @@ def through_engine(
     memory: Memory, run: Run, original: Callable[[int, int], bytes | None]
 ) -> Iterator[tuple[int, bytes]]:
     """The pages of a run in portions: (offset in the image file, content)."""
-    for start in range(run.start, run.end, _COMPARE_BYTES):
-        end = min(run.end, start + _COMPARE_BYTES)
+    for start in range(run.start, run.end, _PORTION):
+        end = min(run.end, start + _PORTION)
         yield run.offset + start - run.start, original(start, end) or memory.read(start, end - start)
 
 
@@ -206,102 +191,6 @@ def _verify(pid: int, expected: list[tuple[Any, int]]) -> None:
             raise CrError(
                 f"task {pid}: {record.name} moved {record.result} of {size} bytes (is the disk full, the image whole?)"
             )
-
-
-# Restore
-
-
-def to_write(
-    own: list[Segment], inherited: list[Segment], kept: list[tuple[int, int]]
-) -> tuple[list[Segment], list[tuple[int, int]]]:
-    """What a new task has to change in the memory it got from its creator.
-
-    own        its content, ascending
-    inherited  its creator's content, ascending
-    kept       ranges whose mapping it keeps from its creator, ascending
-    Returns (segments to read in, ranges to empty: pages there that it must not have).
-    """
-    write: list[Segment] = []
-    empty: list[tuple[int, int]] = []
-    mine, theirs = _Cursor(own), _Cursor(inherited)
-    position = 0
-    for start, end in kept:
-        write += mine.take(position, start)
-        for own_part, their_part in _aligned(mine.take(start, end), theirs.take(start, end)):
-            if own_part is None:
-                assert their_part is not None
-                empty.append((their_part.start, their_part.end))
-            elif their_part is None:
-                write.append(own_part)
-            else:
-                write += _differing(own_part, their_part)
-        position = end
-    write += mine.take(position, 1 << 64)
-    return write, empty
-
-
-class _Cursor:
-    """Segments, cut at the borders that are asked for, in ascending order."""
-
-    def __init__(self, segments: list[Segment]) -> None:
-        self._segments = segments
-        self._index = 0
-
-    def take(self, start: int, end: int) -> list[Segment]:
-        """The parts between start and end."""
-        found = []
-        while self._index < len(self._segments):
-            segment = self._segments[self._index]
-            if segment.start >= end:
-                break
-            low, high = max(segment.start, start), min(segment.end, end)
-            if low < high:
-                found.append(segment.cut(low, high))
-            if segment.end > end:
-                break
-            self._index += 1
-        return found
-
-
-def outside(segments: list[Segment], ranges: list[tuple[int, int]]) -> list[Segment]:
-    """The parts of ascending segments that lie in none of the ascending ranges."""
-    cursor = _Cursor(segments)
-    found: list[Segment] = []
-    position = 0
-    for start, end in [*ranges, (1 << 64, 1 << 64)]:
-        found += cursor.take(position, start)
-        cursor.take(start, end)
-        position = end
-    return found
-
-
-def _aligned(own: list[Segment], theirs: list[Segment]) -> Iterator[tuple[Segment | None, Segment | None]]:
-    """Both lists cut at each other's borders: pairs of the same range, or one side alone."""
-    borders = sorted({border for s in (*own, *theirs) for border in (s.start, s.end)})
-    mine, other = _Cursor(own), _Cursor(theirs)
-    for start, end in zip(borders, borders[1:], strict=False):
-        left, right = mine.take(start, end), other.take(start, end)
-        if left or right:
-            yield (left[0] if left else None), (right[0] if right else None)
-
-
-def _differing(own: Segment, theirs: Segment) -> list[Segment]:
-    """The parts of `own` whose bytes are not those of `theirs`, page by page where a larger piece differs."""
-    result: list[Segment] = []
-    for start in range(own.start, own.end, _COMPARE_BYTES):
-        end = min(own.end, start + _COMPARE_BYTES)
-        a = os.pread(own.fd, end - start, own.offset + start - own.start)
-        b = os.pread(theirs.fd, end - start, theirs.offset + start - theirs.start)
-        if a == b:
-            continue
-        for page in range(0, end - start, PAGE):
-            if a[page : page + PAGE] == b[page : page + PAGE]:
-                continue
-            piece = own.cut(start + page, start + page + PAGE)
-            if result and result[-1].end == piece.start:
-                piece = own.cut(result.pop().start, piece.end)
-            result.append(piece)
-    return result
 
 
 def empty_pages(tape: Tape, ranges: list[tuple[int, int]]) -> None:

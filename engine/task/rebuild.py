@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
 from engine.images.pagemap import PageReader
+from engine.images.runs import PAGE
 from engine.images.text import get_text
 from engine.lazy.restored import LazyTasks
 from engine.tape.stub import STUB_SIZE
 from engine.tape.tape import Tape
-from engine.task import mm, pages
+from engine.task import mm, pages, segments
 from engine.task import vma as vmas
-from engine.task.pages import Segment
+from engine.task.segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,7 @@ class AddressSpace:
         self.entries = mm.mappings(task.mm)
         self._reader = PageReader(ctx.images, task.pid, "PAGEMAP")
         stored = [
-            Segment(vaddr, vaddr + nr_pages * pages.PAGE, fd, offset)
+            Segment(vaddr, vaddr + nr_pages * PAGE, fd, offset)
             for vaddr, nr_pages, fd, offset in self._reader.segments()
         ]
         special = [(e.start, e.end) for e in task.mm.vmas if e.status & (vmas.VDSO | vmas.VVAR | vmas.VSYSCALL)]
@@ -57,7 +58,7 @@ class AddressSpace:
         try:
             later = ctx.part(LazyTasks).leave_out(task.pid, task.mm, self._reader)
             self._come_later = {start for start, _ in later}
-            self.content = pages.outside(stored, sorted([*special, *later]))
+            self.content = segments.outside(stored, sorted([*special, *later]))
             self._check_content()
         except BaseException:
             self.close()
@@ -84,7 +85,7 @@ class AddressSpace:
         """Unmap, map, fill. Yields while the task reads its pages: others may go on."""
         stub = self.task.stub
         kept = self._kept(creator)
-        write, empty = pages.to_write(self.content, creator.content if creator else [], kept)
+        write, empty = segments.to_write(self.content, creator.content if creator else [], kept)
         new = [entry for entry in self.entries if entry.start not in self.rights]
         for entry in new:
             self.rights[entry.start] = entry.prot | (_PROT_WRITE if self._is_written(entry) else 0)
@@ -155,7 +156,7 @@ class AddressSpace:
         for entry in self.entries:
             if entry.start in self._come_later and not entry.prot & _PROT_WRITE:
                 # Only what has been written stays accounted for when it must not be written any more (mm/mprotect.c).
-                tape.call("madvise", entry.start, pages.PAGE, _MADV_POPULATE_WRITE, may_fail=True)
+                tape.call("madvise", entry.start, PAGE, _MADV_POPULATE_WRITE, may_fail=True)
             if not entry.status & vmas.AIORING:
                 mm.finish_area(tape, entry, self.rights[entry.start])
         mm.restore_guards(tape, self.task.mm)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from engine.images.runs import PAGE
 from engine.kernel.proc_maps import PROT_EXEC, map_file
 from engine.tape import arch as architectures
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from engine.task.tree import Task
 
 _NAMES = ("[uprobes]", "[uprobes-trampoline]")
-_PAGE = 4096
 _BREAKPOINTS = {"x86_64": b"\xcc", "aarch64": bytes.fromhex("a00020d4")}
 _NOP, _CALL = bytes.fromhex("0f1f440000"), 0xE8
 """Since Linux 6.18 a probe on this long nop of x86 becomes a call (arch/x86/kernel/uprobes.c)."""
@@ -48,11 +48,11 @@ def own_pages(task: Task, ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[i
     probed = _probed_pages(task, ranges := list(ranges))
     for start, end in ranges:
         position = start
-        for page in range(start, end, _PAGE):
+        for page in range(start, end, PAGE):
             if page in probed:
                 if position < page:
                     yield position, page
-                position = page + _PAGE
+                position = page + PAGE
         if position < end:
             yield position, end
 
@@ -65,9 +65,9 @@ def _probed_pages(task: Task, ranges: list[tuple[int, int]]) -> set[int]:
         link = os.open(map_file(task.proc, vma), os.O_RDONLY | os.O_CLOEXEC)
         try:
             for start, end in ranges:
-                for page in range(max(start, vma.start), min(end, vma.end), _PAGE):
-                    original = os.pread(link, _PAGE, vma.pgoff + page - vma.start).ljust(_PAGE, b"\0")
-                    if differs_in_breakpoints(task.memory.read(page, _PAGE), original):
+                for page in range(max(start, vma.start), min(end, vma.end), PAGE):
+                    original = os.pread(link, PAGE, vma.pgoff + page - vma.start).ljust(PAGE, b"\0")
+                    if differs_in_breakpoints(task.memory.read(page, PAGE), original):
                         found.add(page)
         finally:
             os.close(link)

@@ -16,13 +16,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.errors import CrError
+from engine.images.runs import PAGE
 from engine.kernel.elf_symbols import dynamic_symbols
 from engine.kernel.libc import MACHINE
 from engine.tape import arch as architectures
 from engine.tape.stub import STUB_SIZE
 from engine.task import cpu_state, mm
 from engine.task import vma as vmas
-from engine.task.pages import PAGE
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoreContext, RestoredTask

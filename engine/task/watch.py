@@ -23,11 +23,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine import log
+from engine.images.runs import PAGE
 from engine.kernel import pagemap_scan as scan
 from engine.kernel import userfaultfd
 from engine.kernel.pagemap import page_runs, protect_pages
-from engine.task import holder, increment, pages
+from engine.task import holder, increment
 from engine.task import vma as vmas
+from engine.task.segments import Segment
 from engine.transport.sink import FileSinks
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Parent:
         from engine.images.pagemap import PageReader
 
         with PageReader(self.images, task.pid) as reader:
-            return [(vaddr, vaddr + nr_pages * pages.PAGE) for vaddr, nr_pages, _, _ in reader.segments()]
+            return [(vaddr, vaddr + nr_pages * PAGE) for vaddr, nr_pages, _, _ in reader.segments()]
 
 
 class DistantParent(Parent):
@@ -242,7 +244,7 @@ class Comparison(SoftDirty):
         with PageReader(parent.images, task.pid) as reader:
             for start, end in ranges:
                 for vaddr, nr_pages, fd, offset in reader.segments(start, end):
-                    segment = pages.Segment(vaddr, vaddr + nr_pages * pages.PAGE, fd, offset)
+                    segment = Segment(vaddr, vaddr + nr_pages * PAGE, fd, offset)
                     yield from increment.same_bytes(task.memory, segment)
 
     def watch(self, task: Task, _: Iterable[Message]) -> None:

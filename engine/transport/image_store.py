@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from engine import log
 from engine.errors import CrError, text_of
+from engine.images.runs import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,6 @@ T = TypeVar("T")
 WRITTEN, STORED, WHOLE, IN_DOUBT, LOST = "being written", "stored", "whole", "in doubt", "lost"
 """States of a snapshot. stored: all images are there, the dump goes on."""
 _ENDED = (WHOLE, IN_DOUBT, LOST)
-_PAGE = 4096
 _MOST_SNAPSHOTS = 1024
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 _MIB = 1 << 20
@@ -41,17 +41,17 @@ class Image:
         self.is_complete = False
         self._snapshot = snapshot
         self._store = snapshot.store
-        self._store.reserve(_PAGE)
-        self._reserved = _PAGE
+        self._store.reserve(PAGE)
+        self._reserved = PAGE
         try:
             self.fd = os.memfd_create(f"{snapshot.id}/{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         except OSError as error:
-            self._store.reserve(-_PAGE)
+            self._store.reserve(-PAGE)
             raise CrError(f"{name} can't be held: {text_of(error)}") from error
 
     def append(self, content: memoryview) -> None:
         """Raises CrError: the limit is reached, or the memory."""
-        needed = -(-(self.size + len(content)) // _PAGE) * _PAGE + _PAGE - self._reserved
+        needed = -(-(self.size + len(content)) // PAGE) * PAGE + PAGE - self._reserved
         self._store.reserve(needed)
         self._reserved += needed
         self._snapshot.progress = time.monotonic()
