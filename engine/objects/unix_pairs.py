@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine import log
 from engine.errors import CrError
 from engine.kernel.sockets import accept, borrowed, file_of_descriptor, new_socket
-from engine.kernel.unix_diag import CLOSE, ESTABLISHED, LISTEN, bound_file
+from engine.kernel.unix_diag import ESTABLISHED, LISTEN, bound_file
 from engine.objects import unix_creds
 from engine.objects.ext_file import make_again
 from engine.objects.external import inherited
+from engine.objects.unix_graph import SERVICE, SocketGraph
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
 from engine.objects.unix_plugin import CALLBACK
-from engine.objects.unix_queue import RestoredQueues
 from engine.objects.unix_service import answer_of_self_dump
 
 if TYPE_CHECKING:
@@ -35,11 +35,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
-EXTERN, SERVICE = 1, 2
-TYPES = (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET)
-STATES = (ESTABLISHED, CLOSE, LISTEN)
 _RCV_SHUTDOWN, _SEND_SHUTDOWN = 1, 2
-_UNIXSK = 5
 
 
 def inherit_key(ino: int) -> str:
@@ -59,23 +55,15 @@ class _Listener(NamedTuple):
 class RestoredSockets:
     """The unix sockets of a restore. Its tables go by the inode number in the images.
 
-    by_ino        entries
-    connected_to  entries of those whose peer a socket is, or whose connection it has not accepted
-    datagrams     entries of datagram sockets by name
-    fds           descriptors of all that exist
-    partners      the descriptor of what a socket is connected to by birth
-    to_close      those of the partners that only stand for a peer that is closed
-    inherited     those that the user has given (--inherit-fd), or a plugin
+    fds        descriptors of all that exist
+    partners   the descriptor of what a socket is connected to by birth
+    to_close   those of the partners that only stand for a peer that is closed
+    inherited  those that the user has given (--inherit-fd), or a plugin
     """
 
     def __init__(self, ctx: RestoreContext) -> None:
         self._ctx = ctx
-        self.by_ino = {entry.usk.ino: entry.usk for entry in ctx.entries.values() if entry.type == _UNIXSK}
-        self.connected_to: dict[int, list[Message]] = {}
-        self.datagrams: dict[bytes, list[Message]] = {}
-        self._listeners: dict[tuple[int, bytes], Message] = {}
-        for entry in self.by_ino.values():
-            self._index(entry)
+        self._graph = ctx.part(SocketGraph)
         self.fds: dict[int, int] = {}
         self.partners: dict[int, int] = {}
         self.to_close: list[int] = []
@@ -83,16 +71,6 @@ class RestoredSockets:
         self._unclaimed: set[int] = set()
         self._shut_before: dict[int, int] = {}
         ctx.at_end(self._close_unclaimed)
-
-    def _index(self, entry: Message) -> None:
-        if entry.uflags & EXTERN:
-            return
-        if entry.peer and entry.peer != entry.ino:
-            self.connected_to.setdefault(entry.peer, []).append(entry)
-        if entry.state == LISTEN:
-            self._listeners.setdefault((entry.type, entry.name), entry)
-        elif entry.type == socket.SOCK_DGRAM and entry.name:
-            self.datagrams.setdefault(entry.name, []).append(entry)
 
     def _close_unclaimed(self) -> None:
         for ino in self._unclaimed:
@@ -114,10 +92,6 @@ class RestoredSockets:
         else:
             self._unclaimed.discard(entry.ino)
         return self.fds[entry.ino]
-
-    def peer(self, entry: Message) -> Message | None:
-        """The entry of a socket's peer: None when it has none, or one that is closed."""
-        return self.by_ino.get(entry.peer) if entry.peer else None
 
     def shut_before(self, entry: Message) -> int:
         """The shutdown bits that were set before a socket was connected."""
@@ -154,37 +128,18 @@ class RestoredSockets:
     # Datagrams
 
     def _make_datagram(self, entry: Message) -> None:
-        partner = self._datagram_partner(entry)
+        partner = self._graph.datagram_partner(entry)
         if partner is not None:
             self._make_pair(entry, partner)
             self._name(partner)
             self._name(entry)
-        elif self._had_partner(entry):
+        elif self._graph.had_partner(entry):
             self._make_pair(entry, None)
             if entry.peer_name:
                 self._ctx.part(Names).bind_nowhere(self.partners[entry.ino], entry.peer_name)
             self._name(entry)
         else:
             self._make(entry)
-
-    def _datagram_partner(self, entry: Message) -> Message | None:
-        """The socket that must have been made together with this one."""
-        peer = self.peer(entry)
-        if peer is not None and not peer.name and not peer.uflags & EXTERN:
-            return peer
-        if entry.name:
-            return None
-        fans = self.connected_to.get(entry.ino, [])
-        return fans[0] if fans else None
-
-    def _had_partner(self, entry: Message) -> bool:
-        """Whether a socket was made together with one that is closed. One with a name may also have connected to one
-        with a name, that is done later. CRIU does not say, but somebody must have sent what waits."""
-        if self.peer(entry) is not None:
-            return False
-        if entry.HasField("peer_name"):
-            return not (entry.name and entry.peer_name)
-        return not entry.name and bool(self._ctx.part(RestoredQueues).of(entry.id))
 
     def _make_pair(self, one: Message, other: Message | None) -> None:
         """socketpair(2). other: None for one that is to be closed."""
@@ -203,7 +158,7 @@ class RestoredSockets:
     # Streams and sequenced packets
 
     def _make_stream(self, entry: Message) -> None:
-        peer = self.peer(entry)
+        peer = self._graph.peer(entry)
         if entry.state == LISTEN:
             self._make_listener(entry)
         elif entry.uflags & SERVICE:
@@ -212,7 +167,7 @@ class RestoredSockets:
         elif entry.state != ESTABLISHED or (peer is not None and peer.state == LISTEN):
             self._make(entry)
         elif peer is not None:
-            client, server = self._sides(entry, peer)
+            client, server = self._graph.sides(entry, peer)
             self._make_connection(client, server)
             self._unclaimed.discard(entry.ino)
             self._unclaimed.add(peer.ino)
@@ -221,23 +176,9 @@ class RestoredSockets:
         else:
             self._make_connection(entry, None)
 
-    def listen_queue(self, entry: Message) -> int:
-        """The backlog that a listener needs to get back those who wait. It may be set lower afterwards."""
-        return max(int(entry.backlog), len(entry.waiting), len(self.connected_to.get(entry.ino, ())))
-
     def _make_listener(self, entry: Message) -> None:
         fd = self._make(entry)
-        unix_creds.listen(fd, self.listen_queue(entry), unix_creds.peer_of(entry, entry, self._ctx), self._ctx)
-
-    def _sides(self, one: Message, other: Message) -> tuple[Message, Message]:
-        """(client, server) of a connection. The server's end has the listener's name and, being younger, the higher
-        inode number as a rule. Of two without a name either may be either."""
-
-        def likely_server(entry: Message) -> tuple[bool, bool, int]:
-            return (entry.type, entry.name) in self._listeners, bool(entry.name), entry.ino
-
-        client, server = sorted((one, other), key=likely_server)
-        return client, server
+        unix_creds.listen(fd, self._graph.listen_queue(entry), unix_creds.peer_of(entry, entry, self._ctx), self._ctx)
 
     def _make_connection(self, client: Message | None, server: Message | None) -> None:
         """Two connected sockets; None for one that is to be closed, not for both."""
@@ -278,7 +219,7 @@ class RestoredSockets:
         if not name:
             return None
         kind = known.type
-        entry = self._listeners.get((kind, name))
+        entry = self._graph.listeners.get((kind, name))
         if entry is not None:
             return _Listener(self._ctx.open_file(entry.id), name, kind, False)
         fd = new_socket(socket.AF_UNIX, kind)

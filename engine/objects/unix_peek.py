@@ -53,7 +53,6 @@ class Received(NamedTuple):
             os.close(fd)
 
 
-
 def peek(sock: socket.socket) -> Iterator[Received]:
     """All that waits in a socket, oldest first; nothing is taken away. The caller gets the descriptors.
 

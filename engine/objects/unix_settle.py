@@ -20,8 +20,9 @@ from engine.kernel.unix_diag import ESTABLISHED, LISTEN
 from engine.objects import sock_opts, unix_creds, unix_waiting
 from engine.objects.paths import open_name
 from engine.objects.status_flags import set_flags
+from engine.objects.unix_graph import EXTERN, SocketGraph
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
-from engine.objects.unix_pairs import EXTERN, RestoredSockets, saying, shut_down
+from engine.objects.unix_pairs import RestoredSockets, saying, shut_down
 from engine.objects.unix_queue import RestoredQueues, deliver
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def settle(ctx: RestoreContext) -> None:
     sockets = ctx.part(RestoredSockets)
     done = ctx.part(_Done)
     all_new: list[Message] = []
-    while new := [entry for ino, entry in sockets.by_ino.items() if ino in sockets.fds and ino not in done.inos]:
+    by_ino = ctx.part(SocketGraph).by_ino
+    while new := [entry for ino, entry in by_ino.items() if ino in sockets.fds and ino not in done.inos]:
         done.inos |= {entry.ino for entry in new}
         all_new += new
         for entry in new:
@@ -61,11 +63,10 @@ def settle(ctx: RestoreContext) -> None:
 
 def _related(entry: Message, ctx: RestoreContext) -> list[int]:
     """The ids of the descriptions without which a socket can't be finished."""
-    sockets = ctx.part(RestoredSockets)
     rights = [right for item in ctx.part(RestoredQueues).of(entry.id) for right in item.rights]
     if entry.state == LISTEN:
         return rights + unix_waiting.related(entry, ctx)
-    peer = sockets.peer(entry)
+    peer = ctx.part(SocketGraph).peer(entry)
     if peer is not None and peer.state == LISTEN and not peer.uflags & EXTERN:
         return [*rights, peer.id]
     return rights
@@ -112,7 +113,7 @@ class _Filler:
 
     def _sender(self, name: bytes) -> int:
         """A socket of that name: the one that has it, or one that is closed when the queue is full."""
-        for other in self._sockets.datagrams.get(name, ()):
+        for other in self._ctx.part(SocketGraph).datagrams.get(name, ()):
             if other.ino in self._sockets.fds:
                 return self._sockets.fds[other.ino]
         if name not in self._temporary:
@@ -157,7 +158,7 @@ class _Connector:
         yield from waiting.values()
 
     def _connect_datagram(self, entry: Message) -> None:
-        peer, fd = self._sockets.peer(entry), self._sockets.fds[entry.ino]
+        peer, fd = self._ctx.part(SocketGraph).peer(entry), self._sockets.fds[entry.ino]
         if peer is None:
             if entry.peer_name and entry.ino not in self._sockets.partners:
                 self._connect_to_closed(fd, entry.peer_name)
@@ -206,7 +207,7 @@ def _finish(entry: Message, ctx: RestoreContext) -> None:
     sockets = ctx.part(RestoredSockets)
     fd = sockets.fds[entry.ino]
     partner = sockets.partners.get(entry.ino)
-    if entry.state == LISTEN and sockets.listen_queue(entry) != entry.backlog:
+    if entry.state == LISTEN and ctx.part(SocketGraph).listen_queue(entry) != entry.backlog:
         unix_creds.listen(fd, entry.backlog, unix_creds.peer_of(entry, entry, ctx), ctx)
     if entry.connection_reset and partner in sockets.to_close:
         _leave_unread(fd)

@@ -20,7 +20,8 @@ from engine.objects.base import FileKind
 from engine.objects.ext_file import check_plugin
 from engine.objects.external import is_external, is_inherited
 from engine.objects.fown import clear
-from engine.objects.unix_pairs import EXTERN, SERVICE, STATES, TYPES, RestoredSockets, inherit_key, saying
+from engine.objects.unix_graph import EXTERN, SERVICE, STATES, TYPES, SocketGraph
+from engine.objects.unix_pairs import RestoredSockets, inherit_key, saying
 from engine.objects.unix_peek import bytes_waiting, events, raw_name
 from engine.objects.unix_plugin import CALLBACK, DumpedByPlugins
 from engine.objects.unix_queue import DumpedQueues, RestoredQueues
@@ -128,14 +129,14 @@ UNIX_SOCKET = UnixSocketKind()
 
 def _check_peer(entry: Message, ctx: RestoreContext) -> None:
     """The peer must be there, or be allowed not to be, and be one that a socket can have."""
-    sockets = ctx.part(RestoredSockets)
+    sockets = ctx.part(SocketGraph)
     what = f"unix socket (file {entry.id})"
     if sockets.by_ino[entry.ino].id != entry.id:
         other = sockets.by_ino[entry.ino].id
         ctx.problems.add(f"{what}: file {other} is the same socket", remedy="the image is damaged")
     peer = sockets.peer(entry)
     if peer is not None:
-        if not _can_be_connected(entry, peer, sockets):
+        if not sockets.can_be_connected(entry, peer):
             ctx.problems.add(f"{what}: can't be connected to file {peer.id}", remedy="the image is damaged")
         return
     if entry.uflags & CALLBACK:
@@ -145,15 +146,6 @@ def _check_peer(entry: Message, ctx: RestoreContext) -> None:
     if entry.peer and not is_external(ctx, *_external_keys(entry.ino, entry.peer)) and not is_inherited(ctx, key):
         remedy = f"pass the socket by --inherit-fd fd[N]:{key}"
         ctx.problems.add(f"{what}: its peer {entry.peer} is not in the images", remedy=remedy)
-
-
-def _can_be_connected(entry: Message, peer: Message, sockets: RestoredSockets) -> bool:
-    """Whether such a connection is possible. A socket without a name has one peer at most, from birth."""
-    if peer.type != entry.type:
-        return False
-    if entry.type == socket.SOCK_DGRAM:
-        return bool(peer.name) or [other.ino for other in sockets.connected_to.get(peer.ino, ())] == [entry.ino]
-    return bool(peer.ino != entry.ino and (peer.state == LISTEN or peer.peer == entry.ino))
 
 
 # Dump

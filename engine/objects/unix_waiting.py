@@ -21,6 +21,7 @@ from engine import log
 from engine.kernel.sockets import new_socket
 from engine.objects import sock_opts, unix_creds
 from engine.objects.unix_creds import Creds
+from engine.objects.unix_graph import SocketGraph
 from engine.objects.unix_name import Names, shown
 from engine.objects.unix_pairs import RestoredSockets, saying
 from engine.objects.unix_queue import DumpedQueues, Queue, RestoredQueues, deliver
@@ -147,9 +148,8 @@ def _bytes_sent(file: OpenFile) -> int:
 
 def check(entry: Message, ctx: RestoreContext) -> None:
     """A listener's connections must be those of clients that wait for it."""
-    sockets = ctx.part(RestoredSockets)
     clients = [item.client for item in entry.waiting if item.client]
-    good = {client.ino for client in sockets.connected_to.get(entry.ino, ())}
+    good = {client.ino for client in ctx.part(SocketGraph).clients(entry)}
     if len(entry.waiting) > _MOST or len(set(clients)) != len(clients) or not good.issuperset(clients):
         what = f"unix socket (file {entry.id}): has connections waiting that can't be"
         ctx.problems.add(what, remedy="the image is damaged")
@@ -157,8 +157,8 @@ def check(entry: Message, ctx: RestoreContext) -> None:
 
 def related(entry: Message, ctx: RestoreContext) -> list[int]:
     """The ids of descriptions that a listener's connections need: the clients, and what they have sent."""
-    sockets, queues = ctx.part(RestoredSockets), ctx.part(RestoredQueues)
-    clients = [client.id for client in sockets.connected_to.get(entry.ino, ())]
+    queues = ctx.part(RestoredQueues)
+    clients = [client.id for client in ctx.part(SocketGraph).clients(entry)]
     items = [item for number in range(len(entry.waiting)) for item in queues.of(entry.id, number)]
     return clients + [right for item in items for right in item.rights]
 
@@ -171,10 +171,10 @@ def connect_waiting(listener: Message, ctx: RestoreContext) -> None:
     """
     from engine.images.schema import message
 
-    sockets = ctx.part(RestoredSockets)
+    sockets, graph = ctx.part(RestoredSockets), ctx.part(SocketGraph)
     waiting = list(listener.waiting)
     known = {item.client for item in waiting}
-    clients = sorted(sockets.connected_to.get(listener.ino, ()), key=lambda client: int(client.id))
+    clients = sorted(graph.clients(listener), key=lambda client: int(client.id))
     waiting += [message("unix_waiting_entry")(client=client.ino) for client in clients if client.ino not in known]
     if waiting:
         sock_opts.restore(sockets.fds[listener.ino], listener.opts)
@@ -183,7 +183,7 @@ def connect_waiting(listener: Message, ctx: RestoreContext) -> None:
             with saying(listener):
                 _connect_closed(item, listener, number, ctx)
         elif item.client not in sockets.inherited:
-            client = sockets.by_ino[item.client]
+            client = graph.by_ino[item.client]
             with saying(client):
                 _connect_client(client, item, listener, number, ctx)
 
