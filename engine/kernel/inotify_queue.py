@@ -28,6 +28,16 @@ class InotifyEvent(NamedTuple):
     name: bytes
 
     @property
+    def kind(self) -> int:
+        """What has happened, be it to a directory or not."""
+        return self.mask & ~IN_ISDIR
+
+    @property
+    def rename(self) -> tuple[int, int]:
+        """What both halves of a rename have in common."""
+        return self.cookie, self.mask & IN_ISDIR
+
+    @property
     def size(self) -> int:
         """Bytes that read(2) gives for it: a name is padded to the size of the rest, with one NUL at least."""
         return HEADER_SIZE + (-(-(len(self.name) + 1) // HEADER_SIZE) * HEADER_SIZE if self.name else 0)

@@ -17,7 +17,7 @@ from engine.kernel.inotify_queue import IN_IGNORED, InotifyEvent, inotify_queue
 from engine.kernel.notify import bytes_of_events, inotify_add_watch, inotify_init, inotify_set_mask, set_next_wd
 from engine.kernel.proc_fdinfo import InotifyWatch, fdinfo_inotify
 from engine.kernel.sockets import file_of_descriptor
-from engine.objects import inotify_events, watched_file
+from engine.objects import inotify_check, inotify_events, watched_file
 from engine.objects.base import FileKind
 from engine.objects.status_flags import set_flags
 
@@ -69,7 +69,7 @@ class Inotify(FileKind):
         if any(not 0 < item.wd <= _MAX_WD for item in _items(entry, ctx)):
             what = f"inotify (file {entry.id}): has a watch descriptor that can't be"
             ctx.problems.add(what, remedy="the image is damaged")
-        why = inotify_events.problem(_events_of(entry))
+        why = inotify_check.problem(_events_of(entry))
         if why:
             ctx.problems.add(f"inotify (file {entry.id}): {why}", remedy="the image is damaged")
 
@@ -96,7 +96,7 @@ def _refuse_events(file: OpenFile, ctx: DumpContext) -> None:
     """Look at the events that wait, and add to the problems why they can't be carried over, if so."""
     try:
         events = ctx.part(_Events).of[file] = inotify_queue(file.copy)
-        why = inotify_events.problem(events)
+        why = inotify_check.problem(events)
     except OSError as error:
         why = f"they can't be seen ({error.strerror})"
     if why:

@@ -8,7 +8,7 @@ Taking these watches away again would leave an IN_IGNORED of each at the end of 
 no event but the one that tells of the overflow, and that but once (fs/notify/notification.c, fsnotify_insert_event). So
 the queue is filled up with events of no interest before the first event, to a place where it has overflowed, and only
 as many of them are read again as room is needed. The rest is read when all these watches are gone, and the queue begins
-with the first event.
+with the first event. Which events can be had again at all: inotify_check.py.
 
 What can't be had: the cookie of a rename, which is a new one, the same for both its halves.
 """
@@ -42,70 +42,10 @@ from engine.kernel.inotify_queue import (
 )
 from engine.kernel.notify import bytes_of_events, inotify_add_watch, inotify_rm_watch, inotify_set_mask
 from engine.kernel.sockets import file_of_descriptor
+from engine.objects.inotify_check import directories, is_rename
 
-_SIMPLE = IN_ACCESS, IN_ATTRIB, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_CREATE, IN_DELETE, IN_MODIFY, IN_MOVE_SELF, IN_OPEN
-_WITHOUT_ISDIR = IN_MOVE_SELF, IN_DELETE_SELF, IN_IGNORED
-"""Events of a directory itself that do not say so."""
-_NAMED = IN_CREATE, IN_DELETE, IN_MOVED_FROM, IN_MOVED_TO
-"""Events of directories that always have a name."""
 _LIMIT = "/proc/sys/fs/inotify/max_queued_events"
 _AWAY = "away"
-_NAME_MAX = 255
-
-
-def problem(events: list[InotifyEvent]) -> str | None:
-    """Why events can't be made to happen again, None if they can. They may come from an image."""
-    directories = _directories(events)
-    arrivals = {_rename_of(event): number for number, event in enumerate(events) if _kind(event) == IN_MOVED_TO}
-    for number, event in enumerate(events):
-        following = events[number + 1] if number + 1 < len(events) else None
-        arrives_later = arrivals.get(_rename_of(event), -1) > number
-        why = _why_not(event, following, arrives_later, event.wd in directories)
-        if why:
-            return f"event {event.mask:#x} of watch {event.wd} {why}"
-    return None
-
-
-def _why_not(
-    event: InotifyEvent, following: InotifyEvent | None, arrives_later: bool, is_directory: bool
-) -> str | None:
-    kind = _kind(event)
-    bad_name = b"/" in event.name or b"\0" in event.name or event.name in (b".", b"..") or len(event.name) > _NAME_MAX
-    if (event.wd < 1 and kind != IN_Q_OVERFLOW) or bad_name or (kind in _NAMED and not event.name):
-        return "is no possible one"
-    if kind == IN_DELETE_SELF and (following is None or following[:2] != (event.wd, IN_IGNORED)):
-        return "comes without the end of its watch"
-    if kind == IN_MOVED_FROM and arrives_later and not (following and _is_pair(event, following)):
-        return "is a rename whose halves are apart"
-    if kind not in (*_SIMPLE, IN_DELETE_SELF, IN_IGNORED, IN_MOVED_FROM, IN_MOVED_TO, IN_Q_OVERFLOW):
-        return "is of a kind that can't be made again"
-    return "does not fit to the others of its watch" if _contradicts(event, kind, is_directory) else None
-
-
-def _kind(event: InotifyEvent) -> int:
-    return event.mask & ~IN_ISDIR
-
-
-def _rename_of(event: InotifyEvent) -> tuple[int, int]:
-    """What both halves of a rename have in common."""
-    return event.cookie, event.mask & IN_ISDIR
-
-
-def _contradicts(event: InotifyEvent, kind: int, is_directory: bool) -> bool:
-    if kind == IN_CLOSE_WRITE and event.mask & IN_ISDIR:
-        return True
-    own = not event.name and kind not in _WITHOUT_ISDIR and kind != IN_Q_OVERFLOW
-    return own and is_directory != bool(event.mask & IN_ISDIR)
-
-
-def _is_pair(first: InotifyEvent, second: InotifyEvent) -> bool:
-    kinds = _kind(first), _kind(second)
-    return kinds == (IN_MOVED_FROM, IN_MOVED_TO) and _rename_of(first) == _rename_of(second)
-
-
-def _directories(events: list[InotifyEvent]) -> set[int]:
-    """The watch descriptors of directories: their events have names, or say that the file itself is one."""
-    return {event.wd for event in events if event.name or event.mask & IN_ISDIR}
 
 
 class _Object(NamedTuple):
@@ -121,7 +61,7 @@ class Replay:
     def __init__(self, fd: int, events: list[InotifyEvent]) -> None:
         self._fd = fd
         self._events = events
-        self._directories = _directories(events)
+        self._directories = directories(events)
         self._objects: dict[int, _Object] = {}
         self._made = 0
         self._root = detached_tmpfs()
@@ -188,7 +128,7 @@ class Replay:
         skip = False
         for number, event in enumerate(events):
             following = events[number + 1] if number + 1 < len(events) else None
-            kind = _kind(event)
+            kind = event.kind
             if skip:
                 skip = False
             elif kind == IN_DELETE_SELF:
@@ -197,7 +137,7 @@ class Replay:
             elif kind == IN_IGNORED:
                 self._object(event.wd)
                 self._end(event.wd)
-            elif kind == IN_MOVED_FROM and following is not None and _is_pair(event, following):
+            elif kind == IN_MOVED_FROM and following is not None and is_rename(event, following):
                 self._rename(event, event, following)
                 skip = True
             elif kind == IN_MOVED_FROM:
@@ -246,7 +186,7 @@ class Replay:
         masks: dict[int, int] = {}
         for event in (source, target):
             if event is not None:
-                masks[event.wd] = masks.get(event.wd, 0) | _kind(event)
+                masks[event.wd] = masks.get(event.wd, 0) | event.kind
         for wd, mask in masks.items():
             self._hear(wd, mask)
         os.rename(old[0], new[0], src_dir_fd=old[1], dst_dir_fd=new[1])

@@ -14,7 +14,8 @@ from engine.kernel.inotify_queue import IN_CREATE, IN_DELETE_SELF, IN_IGNORED, I
 from engine.kernel.inotify_queue import InotifyEvent as Event
 from engine.kernel.notify import bytes_of_events, inotify_add_watch, inotify_init, inotify_rm_watch
 from engine.objects import inotify_events
-from engine.objects.inotify_events import Replay, problem
+from engine.objects.inotify_check import problem
+from engine.objects.inotify_events import Replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
