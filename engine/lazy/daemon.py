@@ -180,8 +180,13 @@ class LazyPages:
             restore.sock.close()
 
     def _take_on(self, pid: int, fd: int) -> None:
-        """A task of the restore. Its pidfd is there for the guard to find."""
-        self._pidfds.append(os.pidfd_open(pid))
+        """A task of the restore. Its pidfd is there for the guard to find. The restore waits for no answer: by now the
+        task may have run, ended and been reaped."""
+        try:
+            self._pidfds.append(os.pidfd_open(pid))
+        except ProcessLookupError:
+            os.close(fd)
+            return
         if self._guard is None:
             self._guard = guard.Guard()
             self._poll.register(self._guard.pidfd, select.POLLIN)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from engine.kernel import userfaultfd
+from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_maps import read_smaps
 from tests.waiting import wait_until
 from zdtm.harness.init import descendants
@@ -220,6 +222,21 @@ def test_rubbish_for_the_daemon(lazy: Lazy, said: bytes | str) -> None:
     lazy.act()
     lazy.check_result()
     lazy.check_served()
+
+
+def test_task_that_has_gone_when_the_daemon_hears_of_it(lazy: Lazy) -> None:
+    """A child may end right after the restore, before the daemon gets a processor. It needs nothing any more."""
+    lazy.start("read_all")
+    lazy.dump()
+    lazy.serve()
+    assert not os.path.exists(f"/proc/{lazy.pid}")
+    fd = syscall(NR["userfaultfd"], os.O_CLOEXEC | userfaultfd.USER_MODE_ONLY)
+    with lazy.connected() as client:
+        client.sendall(struct.pack("<i", lazy.pid))
+        socket.send_fds(client, [b"!"], [fd])
+        client.sendall(_RESTORE_FINISHED)
+        lazy.check_served()
+    os.close(fd)
 
 
 @pytest.mark.parametrize("said", [b"", b"x"])
