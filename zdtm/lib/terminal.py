@@ -15,6 +15,7 @@ PTMX = "/dev/ptmx"
 TIOCGPTN, TIOCSPTLCK, TIOCGSID = 0x80045430, 0x40045431, 0x5429
 WINDOW = struct.Struct("4H")
 """struct winsize: rows, columns, and the same in pixels."""
+_SECONDS = 10
 
 
 def new_master() -> tuple[int, str]:
@@ -75,13 +76,13 @@ def unread(fd: int) -> int:
     return int(count)
 
 
-def read_within(fd: int, size: int, seconds: float = 10) -> bytes:
+def read_within(fd: int, size: int) -> bytes:
     """So many bytes, fewer at the end of file or when they do not come in time.
 
     A kernel thread carries the bytes from one end of a terminal to the other, so they may take a moment.
     """
     data = b""
-    while len(data) < size and select.select([fd], [], [], seconds)[0]:
+    while len(data) < size and select.select([fd], [], [], _SECONDS)[0]:
         more = os.read(fd, size - len(data))
         if not more:
             break
