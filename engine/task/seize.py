@@ -2,8 +2,9 @@
 
 PTRACE_SEIZE and PTRACE_INTERRUPT stop a thread without a signal, so nothing is left in its queues and a thread that
 is already in a group-stop stays in it. A parent is frozen before its children are read: after that it can't make new
-ones. What can still change is who adopts the children of a task that was dying just then, so the tree is read again
-until two readings agree.
+ones. What can still change is who adopts the children of a task that was dying just then; and where a child goes while
+the kernel lists it, the one behind it may be left out (proc_pid_children(5)). So the tree is read again until two
+readings agree, of which the second has met nobody who was gone by then.
 """
 
 from __future__ import annotations
@@ -136,18 +137,19 @@ class FrozenTree:
     def _seize_all(self) -> None:
         previous: list[tuple[int, ...]] | None = None
         while True:
-            self.root = self._read_task(self.root_pid, None)
+            self.root, is_still = self._read_tree()
             if self._refused:
                 raise Refused("dump", self._refused)
             shape = [(t.pid, t.ppid, *(thread.tid for thread in t.threads)) for t in self.root.walk()]
-            if shape == previous:
+            if is_still and shape == previous:
                 return
             previous = shape
 
-    def _read_task(self, root_pid: int, _: None) -> Task:
-        """Read the tree below a pid, seizing what is new. Iterative: trees can be deep."""
-        root = Task(root_pid, None)
-        waiting = [root]
+    def _read_tree(self) -> tuple[Task, bool]:
+        """The root, and whether all the tasks that were listed were still there. Seizes what is new. Iterative: trees
+        can be deep."""
+        root = Task(self.root_pid, None)
+        waiting, is_still = [root], True
         while waiting:
             task = waiting.pop()
             try:
@@ -157,15 +159,16 @@ class FrozenTree:
                 self._refused += refused.reasons
             if not is_there:
                 if task is root:
-                    raise CrError(f"task {root_pid} does not exist", cr_errno=_ESRCH)
+                    raise CrError(f"task {self.root_pid} does not exist", cr_errno=_ESRCH)
                 assert task.parent is not None
                 task.parent.children.remove(task)
+                is_still = False
                 continue
             for pid in sorted(children(task.pid)) if task.state != DEAD else ():
                 child = Task(pid, task)
                 task.children.append(child)
                 waiting.append(child)
-        return root
+        return root, is_still
 
     def _freeze(self, task: Task) -> bool:
         """Stop all threads of a task; False when it has gone."""
@@ -173,35 +176,41 @@ class FrozenTree:
             stat = task.stat = read_stat(task.pid)
             if stat.state == _ZOMBIE and len(list_tids(task.pid)) == 1:
                 task.state, task.exit_code = DEAD, stat.exit_code
-            elif not self._announce(task.pid) or not self._freeze_threads(task):
-                return self._freeze(task)
             else:
+                self._announce(task.pid)
+                if not self._freeze_threads(task):
+                    return self._freeze(task)
                 stat = task.stat = read_stat(task.proc)
         except (ProcessLookupError, FileNotFoundError):
             return False
         task.pgid, task.sid = stat.pgrp, stat.session
         return True
 
-    def _announce(self, pid: int) -> bool:
+    def _announce(self, pid: int) -> None:
         if pid not in self._announced:
             self._announced.add(pid)
             self._before(pid)
-        return True
 
     def _freeze_threads(self, task: Task) -> bool:
-        """Seize until the list of threads stands still; False when the task died under our hands."""
+        """Seize until the list of threads stands still; False when the task died under our hands.
+
+        A thread that has exited when it is to be seized may have made another one before, which was not in the list
+        yet. So the list stands still once all in it are stopped or had exited before it was read: a dead leader stays.
+        """
+        exited: set[int] = set()
         while True:
             tids = list_tids(task.pid)
-            new = [tid for tid in tids if tid not in self._threads]
-            fresh = [thread for tid in new if (thread := self._seize(task, tid))]
+            new = {tid: self._seize(task, tid) for tid in tids if tid not in self._threads}
+            fresh = [thread for thread in new.values() if thread]
             for thread in fresh:
                 thread.tracee.interrupt()
             for thread in fresh:
                 self._await_stop(thread)
-            if not any(tid in self._threads for tid in tids):
-                return False
-            if not fresh:
+            if not fresh and new.keys() <= exited:
                 break
+            exited = {tid for tid, thread in new.items() if not thread}
+        if not any(tid in self._threads for tid in tids):
+            return False
         task.threads = [self._threads[tid] for tid in tids if tid in self._threads]
         if task.pid not in self._threads:
             task.dead_leader = Thread(task, task.pid, ptrace.Tracee(task.pid))
