@@ -16,6 +16,7 @@ AT_EMPTY_PATH = 0x1000
 _RENAME_NOREPLACE = 1
 _O_PATH_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_HOW = struct.Struct("<QQQ")
+_ATTEMPTS = 100
 _STATFS_SIZE = 120
 _STATX_MNT_ID, _STATX_SIZE = 0x1000, 256
 _STATX = struct.Struct("<I140xQ")
@@ -26,11 +27,21 @@ def open_in_root(root: int, name: str, flags: int) -> int:
     """Open a name with the directory `root` as its "/": neither ".." nor a symlink nor /proc/PID/fd leads out of it.
 
     O_CLOEXEC is added. Of the flags, what openat2(2) takes together with O_PATH is kept.
+
+    The kernel can't tell that a ".." does not lead out while anybody anywhere renames or mounts something, and says
+    EAGAIN then: fs/namei.c, handle_dots. O_NONBLOCK gets that for a file with a lease, too, and so there is an end to
+    trying again.
     """
     if flags & os.O_PATH:
         flags &= _O_PATH_FLAGS
     how = _OPEN_HOW.pack(flags | os.O_CLOEXEC, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
-    return _named(name, NR["openat2"], root, _c_string(name), how, _OPEN_HOW.size)
+    call = NR["openat2"], root, _c_string(name), how, _OPEN_HOW.size
+    for _ in range(_ATTEMPTS):
+        try:
+            return _named(name, *call)
+        except BlockingIOError:
+            continue
+    return _named(name, *call)
 
 
 def link_descriptor(fd: int, directory: int, name: str) -> None:
