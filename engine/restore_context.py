@@ -55,7 +55,6 @@ class RestoredTask:
         self.fs: Message = None
         self.fdinfo: list[Message] = []
         self.stub: Stub
-        self.is_helper = False
 
     @property
     def is_dead(self) -> bool:

@@ -37,7 +37,7 @@ class Kind:
     pattern   file name, with one %-conversion for the id if the kind has one
     magic     its own magic; None: raw, no header at all
     framing   single: exactly one entry. array: entries up to the end. head+array: one entry of messages[0], then
-              entries of messages[1]. +payload: bytes that are not protobuf follow each entry (engine.images.payload).
+              entries of messages[1]. +payload: bytes that are not protobuf follow each entry (reader.py).
               ghost: one entry, then the contents of a file. raw: anything.
     messages  names of the entries' messages
     prefix    COMMON, SERVICE or None: the number in front of the magic

@@ -22,39 +22,25 @@ class Status(NamedTuple):
 
     umask                None in a zombie
     tracer_pid           0 if none
-    ns_pid and the like  from the engine's namespace down to the task's own
-    sig_queued, sig_limit   queued signals of the real uid, and how many it may have
     sig_pnd, shd_pnd     pending for the thread, pending for the process
     seccomp              0 none, 1 strict, 2 filter
     seccomp_filters      None before Linux 5.9
-    thp_enabled          False after prctl(PR_SET_THP_DISABLE); None before Linux 5.0 and without transparent huge pages
     x86_thread_features  "shstk", "wrss"; empty where there are none
     """
 
     name: str
     umask: int | None
     state: str
-    tgid: int
     pid: int
     ppid: int
     tracer_pid: int
     uids: Ids
     gids: Ids
     groups: tuple[int, ...]
-    ns_tgid: tuple[int, ...]
-    ns_pid: tuple[int, ...]
-    ns_pgid: tuple[int, ...]
-    ns_sid: tuple[int, ...]
-    core_dumping: bool
-    thp_enabled: bool | None
     threads: int
-    sig_queued: int
-    sig_limit: int
     sig_pnd: int
     shd_pnd: int
     sig_blk: int
-    sig_ign: int
-    sig_cgt: int
     cap_inh: int
     cap_prm: int
     cap_eff: int
@@ -83,33 +69,21 @@ def parse_status(data: bytes) -> Status:
     def mask(key: bytes) -> int:
         return int(fields[key], 16)
 
-    queued, limit = fields[b"SigQ"].split(b"/")
-    umask, thp, filters = fields.get(b"Umask"), fields.get(b"THP_enabled"), fields.get(b"Seccomp_filters")
+    umask, filters = fields.get(b"Umask"), fields.get(b"Seccomp_filters")
     return Status(
         name=os.fsdecode(_unescape(fields[b"Name"])),
         umask=None if umask is None else int(umask, 8),
         state=chr(fields[b"State"][0]),
-        tgid=int(fields[b"Tgid"]),
         pid=int(fields[b"Pid"]),
         ppid=int(fields[b"PPid"]),
         tracer_pid=int(fields[b"TracerPid"]),
         uids=Ids(*numbers(b"Uid")),
         gids=Ids(*numbers(b"Gid")),
         groups=numbers(b"Groups"),
-        ns_tgid=numbers(b"NStgid"),
-        ns_pid=numbers(b"NSpid"),
-        ns_pgid=numbers(b"NSpgid"),
-        ns_sid=numbers(b"NSsid"),
-        core_dumping=fields.get(b"CoreDumping") == b"1",
-        thp_enabled=None if thp is None else thp == b"1",
         threads=int(fields[b"Threads"]),
-        sig_queued=int(queued),
-        sig_limit=int(limit),
         sig_pnd=mask(b"SigPnd"),
         shd_pnd=mask(b"ShdPnd"),
         sig_blk=mask(b"SigBlk"),
-        sig_ign=mask(b"SigIgn"),
-        sig_cgt=mask(b"SigCgt"),
         cap_inh=mask(b"CapInh"),
         cap_prm=mask(b"CapPrm"),
         cap_eff=mask(b"CapEff"),

@@ -273,7 +273,6 @@ class Plan:
 
     def _helper(self, pid: int, parent: RestoredTask) -> RestoredTask:
         helper = RestoredTask(pid, pid, pid, parent)
-        helper.is_helper = True
         self.pids.add(pid)
         self._wanted[pid] = 0
         return helper

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from engine.errors import CrError, Refused
 from engine.kernel import ptrace
 from engine.kernel.proc_stat import read_stat
+from engine.kernel.proc_status import read_status
 from engine.kernel.procfs import children, list_tids
 from engine.tape.restart import show_restart
 from engine.task.tree import DEAD, STOPPED, Task, Thread
@@ -251,9 +252,8 @@ class FrozenTree:
     def _why_not(task: Task, tid: int) -> str:
         if read_stat(task.pid, tid).flags & _PF_KTHREAD:
             raise CrError(f"task {task.pid}: is a thread of the kernel, which can't be dumped (name a process)")
-        with open(f"/proc/{task.pid}/task/{tid}/status") as status:
-            tracer = next(line.split()[1] for line in status if line.startswith("TracerPid:"))
-        if tracer != "0":
+        tracer = read_status(task.pid, tid).tracer_pid
+        if tracer:
             return f"task {task.pid}: thread {tid} is traced by process {tracer} (detach the debugger first)"
         return f"task {task.pid}: thread {tid} can't be traced: permission denied (is CAP_SYS_PTRACE there?)"
 

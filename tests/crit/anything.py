@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from engine.images import magic
 from engine.images.magic import KINDS
-from engine.images.payload import put_ghost_chunk, put_ipc_message
 from engine.images.reader import payload_length
 from engine.images.schema import message
+from tests.images.samples import put_ghost_chunk, put_ipc_message
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
@@ -97,8 +97,7 @@ def _write_entry(writer: ImageWriter, anything: Anything) -> None:
         entry.qnum %= 4
         writer.put(entry)
         for _ in range(entry.qnum):
-            body = anything.data(anything.rng.randrange(30))
-            put_ipc_message(writer, message("ipc_msg")(mtype=1, msize=len(body)), body)
+            put_ipc_message(writer, anything.data(anything.rng.randrange(30)))
         return
     writer.put(entry)
     if kind.framing in (magic.ARRAY_PAYLOAD, magic.SINGLE_PAYLOAD):
@@ -114,5 +113,4 @@ def _write_ghost(writer: ImageWriter, anything: Anything) -> None:
         writer.put_payload(anything.data(anything.rng.choice((0, 500))))
         return
     for offset in range(0, 5000, 1000):
-        put_ghost_chunk(writer, offset, 500)
-        writer.put_payload(anything.data(500))
+        put_ghost_chunk(writer, offset, anything.data(500))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.images.payload import ghost_contents, ipc_messages, put_ghost_chunk, put_ipc_message
 from engine.images.runs import LAZY, PRESENT
 from engine.images.schema import message
 
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 
     from engine.images.directory import ImageDir
     from engine.images.reader import ImageReader
+    from engine.images.writer import ImageWriter
+
+_MESSAGE_ALIGN = 8
 
 
 def _desc(id: int) -> object:
@@ -71,20 +73,31 @@ def ipc_sem(images: ImageDir) -> None:
             writer.put_payload(b"\x07\0" * nsems, align=8)
 
 
+def put_ipc_message(writer: ImageWriter, body: bytes) -> None:
+    """Append one message of the queue that was put last."""
+    writer.put(message("ipc_msg")(mtype=1, msize=len(body)))
+    writer.put_payload(body, _MESSAGE_ALIGN)
+
+
 def ipc_msg(images: ImageDir) -> None:
     with images.writer("IPCNS_MSG", 9) as writer:
         for bodies in ([b"one", b"", b"three or eight"], [], [b"12345678"]):
             writer.put(message("ipc_msg_entry")(desc=_desc(0), qbytes=16384, qnum=len(bodies)))
             for body in bodies:
-                put_ipc_message(writer, message("ipc_msg")(mtype=1, msize=len(body)), body)
+                put_ipc_message(writer, body)
+
+
+def put_ghost_chunk(writer: ImageWriter, offset: int, data: bytes) -> None:
+    """Append a stretch of data of the ghost file that was put before."""
+    writer.put(message("ghost_chunk_entry")(off=offset, len=len(data)))
+    writer.put_payload(data)
 
 
 def ghost(images: ImageDir) -> None:
     with images.writer("GHOST_FILE", 0x1F) as writer:
         writer.put(message("ghost_file_entry")(uid=0, gid=0, mode=0o100600, chunks=True, size=1 << 20))
         for offset, data in ((0, b"start"), (9000, b"middle")):
-            put_ghost_chunk(writer, offset, len(data))
-            writer.put_payload(data)
+            put_ghost_chunk(writer, offset, data)
 
 
 SAMPLES: dict[tuple[str | int, ...], Callable[[ImageDir], None]] = {
@@ -131,15 +144,19 @@ def memory_below(mebibytes: int) -> Iterator[None]:
     assert peak < mebibytes << 20
 
 
-def contents(reader: ImageReader) -> list[object]:
+def contents(reader: ImageReader) -> list[Any]:
     """Everything in an image: messages and payloads, in order."""
-    found: list[object] = []
+    found: list[Any] = []
     for entry in reader:
         found.append(entry)
         if reader.kind.name == "IPCNS_MSG":
-            found += [part for pair in ipc_messages(reader, entry) for part in pair]
-        elif reader.kind.name == "GHOST_FILE":
-            found += ghost_contents(reader, entry)
+            for _ in range(entry.qnum):
+                found.append(reader.entry("ipc_msg"))
+                found.append(reader.payload(found[-1].msize, _MESSAGE_ALIGN))
+        elif reader.kind.name == "GHOST_FILE" and entry.chunks:
+            while reader.left:
+                found.append(reader.entry("ghost_chunk_entry"))
+                found.append(reader.payload(found[-1].len))
         else:
             found.append(reader.payload())
     return found

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.errors import CrError
-from engine.images.payload import ghost_contents, ipc_messages, put_ghost_chunk
 from engine.images.schema import message
 from tests.images import samples
 
@@ -107,17 +106,15 @@ def test_padding(images: ImageDir) -> None:
 def test_message_queues(images: ImageDir) -> None:
     samples.ipc_msg(images)
     with images.reader("IPCNS_MSG", 9) as reader:
-        queues = [[body for _, body in ipc_messages(reader, queue)] for queue in reader]
-    assert queues == [[b"one", b"", b"three or eight"], [], [b"12345678"]]
+        bodies = [part for part in samples.contents(reader) if isinstance(part, bytes)]
+    assert bodies == [b"one", b"", b"three or eight", b"12345678"]
 
 
 def test_ghost_in_chunks(images: ImageDir) -> None:
     samples.ghost(images)
     with images.reader("GHOST_FILE", 0x1F) as reader:
-        chunks = [
-            (at, os.pread(fd, length, offset)) for at, (fd, offset, length) in ghost_contents(reader, next(reader))
-        ]
-    assert chunks == [(0, b"start"), (9000, b"middle")]
+        _, first, start, second, middle = samples.contents(reader)
+    assert [(first.off, start), (second.off, middle)] == [(0, b"start"), (9000, b"middle")]
 
 
 def test_ghost_in_one_piece(images: ImageDir, tmp_path: Path) -> None:
@@ -126,18 +123,10 @@ def test_ghost_in_one_piece(images: ImageDir, tmp_path: Path) -> None:
         writer.put_payload(b"whole contents")
     assert (tmp_path / "ghost-file-2.img").read_bytes().endswith(b"whole contents")
     with images.reader("GHOST_FILE", 2) as reader:
-        [(at, (fd, offset, length))] = ghost_contents(reader, next(reader))
-        assert (at, os.pread(fd, length, offset)) == (0, b"whole contents")
+        next(reader)
+        fd, offset, length = reader.payload_at()
+        assert os.pread(fd, length, offset) == b"whole contents"
         assert [*reader] == []
-
-
-def test_a_chunk_outside_its_file(images: ImageDir) -> None:
-    with images.writer("GHOST_FILE", 2) as writer:
-        writer.put(message("ghost_file_entry")(uid=0, gid=0, mode=0o100600, chunks=True, size=10))
-        put_ghost_chunk(writer, 8, 3)
-        writer.put_payload(b"abc")
-    with images.reader("GHOST_FILE", 2) as reader, pytest.raises(CrError, match="a chunk ends at 11 in"):
-        list(ghost_contents(reader, next(reader)))
 
 
 def test_raw(images: ImageDir) -> None:

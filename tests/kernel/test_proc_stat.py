@@ -95,7 +95,7 @@ def test_threads_differ() -> None:
         assert (other.comm, other.pid) == ("other", tid)
         assert leader.comm != "other"
         status = read_status(os.getpid(), tid)
-        assert (status.pid, status.tgid, status.threads) == (tid, os.getpid(), leader.num_threads)
+        assert (status.pid, status.threads) == (tid, leader.num_threads)
         assert status.sig_blk & 1 << signal.SIGUSR2 - 1
         assert not read_status(os.getpid()).sig_blk & 1 << signal.SIGUSR2 - 1
     finally:
@@ -106,8 +106,6 @@ def test_threads_differ() -> None:
 def test_status_of_signals(start: Callable[[str], Subject]) -> None:
     subject = start("""
 import signal as s
-s.signal(s.SIGHUP, s.SIG_IGN)
-s.signal(s.SIGTERM, lambda *_: None)
 s.pthread_sigmask(s.SIG_BLOCK, [s.SIGUSR1, s.SIGRTMAX])
 s.pthread_kill(s.pthread_self() if hasattr(s, "pthread_self") else __import__("_thread").get_ident(), s.SIGUSR1)
 os.kill(os.getpid(), s.SIGRTMAX)
@@ -117,9 +115,6 @@ tell()
     assert status.sig_blk == 1 << 9 | 1 << 63
     assert status.sig_pnd == 1 << 9
     assert status.shd_pnd == 1 << 63
-    assert status.sig_ign & 1
-    assert status.sig_cgt & 1 << 14
-    assert 2 <= status.sig_queued <= status.sig_limit
 
 
 def test_status_of_credentials(start: Callable[[str], Subject]) -> None:
@@ -135,7 +130,6 @@ filter = ctypes.create_string_buffer(bytes([6, 0, 0, 0, 0, 0, 0xff, 0x7f]))  # r
 class Prog(ctypes.Structure):
     _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 check(libc.prctl(22, 2, ctypes.byref(Prog(1, ctypes.addressof(filter))), 0, 0))
-check(libc.prctl(41, 1, 0, 0, 0))  # PR_SET_THP_DISABLE
 tell()
 """)
     status = read_status(subject.pid)
@@ -145,35 +139,16 @@ tell()
     assert status.umask == 0o027
     assert status.no_new_privs
     assert (status.seccomp, status.seccomp_filters) == (2, 1)
-    assert status.thp_enabled is False
     assert status.cap_eff == 0
     assert status.cap_prm
     assert status.cap_prm & ~status.cap_bnd == 0
     assert (status.cap_inh, status.cap_amb, status.tracer_pid) == (0, 0, 0)
-    assert status.ns_pid == status.ns_tgid == (subject.pid,)
-    assert not status.core_dumping
-
-
-def test_status_in_a_pid_namespace(start: Callable[[str], Subject]) -> None:
-    subject = start("""
-check(libc.unshare(0x20000000))  # CLONE_NEWPID
-child = os.fork()
-if not child:
-    os.setsid()
-    tell()
-    os._exit(0)
-os.waitpid(child, 0)
-""")
-    (child,) = [int(pid) for pid in read(subject.pid, f"task/{subject.pid}/children").split()]
-    status = read_status(child)
-    assert status.ns_pid == status.ns_tgid == status.ns_pgid == status.ns_sid == (child, 1)
 
 
 def test_status_of_other_kernels() -> None:
     data = read(os.getpid(), "status")
-    kept = [line for line in data.splitlines(keepends=True) if not line.startswith((b"THP_", b"Seccomp_f", b"CoreD"))]
-    old = parse_status(b"".join(kept))
-    assert (old.thp_enabled, old.seccomp_filters, old.core_dumping) == (None, None, False)
+    old = parse_status(b"".join(line for line in data.splitlines(keepends=True) if not line.startswith(b"Seccomp_f")))
+    assert old.seccomp_filters is None
     new = parse_status(data + b"x86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\t\n")
     assert new.x86_thread_features == {"shstk", "wrss"}
 
