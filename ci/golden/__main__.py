@@ -1,6 +1,6 @@
-"""python -m ci.golden [--kernel 6.1] [--engine NAME=COMMAND] [--to DIR]
+"""python -m ci.golden [--kernel 6.1] [--criu] [--to DIR] [SCENARIO...]
 
-Dumps the subject in all scenarios, on this machine's kernel or in a guest, and adds the sets to zdtm/golden/. To make
+Dumps the subject in the scenarios, on this machine's kernel or in a guest, and adds the sets to zdtm/golden/. To make
 the whole of it anew, run it without options, with each kernel of ci/vm, and with --kernel 6.1 --criu.
 """
 
@@ -21,6 +21,7 @@ OURS = "crucible"
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m ci.golden", description="Make golden images.")
+    parser.add_argument("scenarios", nargs="*", default=sets.SCENARIOS, help=f"default: {' '.join(sets.SCENARIOS)}")
     parser.add_argument("--kernel", help="in a guest with this kernel of ci/vm (default: here)")
     parser.add_argument("--criu", action="store_true", help="dumped by the distribution's criu instead of this engine")
     parser.add_argument("--subject", type=Path, help="the compiled subject (default: it is compiled)")
@@ -39,7 +40,7 @@ def _here(options: argparse.Namespace, scratch: Path) -> int:
         from ci.vm import roots
 
         name, engine = "criu", ["/usr/bin/env", *roots.criu()[1:]]
-    for scenario in sets.SCENARIOS:
+    for scenario in options.scenarios:
         (scratch / scenario).mkdir()
         path = sets.make(scenario, subject, engine, name, options.to, scratch / scenario)
         print(path, path.stat().st_size)
@@ -55,6 +56,7 @@ def _in_guest(options: argparse.Namespace, scratch: Path) -> int:
     architecture = kernel.architecture
     sets.compile_subject(COMPILERS[roots.MACHINES[architecture]], scratch / "subject")
     command = [roots.python(architecture), "-m", "ci.golden", "--subject", "/run/vm/subject", "--to", "/run/vm"]
+    command += options.scenarios
     if options.criu:
         roots.criu()
         command.append("--criu")

@@ -29,7 +29,7 @@ from zdtm.harness.sandbox import Result
 CHECKOUT = Path(__file__).resolve().parents[2]
 DIRECTORY = CHECKOUT / "zdtm/golden"
 SOURCE = Path(__file__).with_name("subject.c")
-SCENARIOS = "memory files family signals".split()
+SCENARIOS = "memory files family signals clocks".split()
 PLACE = Path("/mnt")
 ROOT_PID = 1000
 SECONDS = 60.0
@@ -71,7 +71,7 @@ def all_sets() -> list[Golden]:
 
 def compile_subject(compiler: str, to: Path) -> None:
     """Raises subprocess.CalledProcessError."""
-    subprocess.run([compiler, *CFLAGS, "-o", to, SOURCE], check=True)
+    subprocess.run([compiler, *CFLAGS, f"-I{CHECKOUT / 'zdtm/lib'}", "-o", to, SOURCE], check=True)
 
 
 def make(scenario: str, subject: Path, engine: list[str], name: str, directory: Path, scratch: Path) -> Path:

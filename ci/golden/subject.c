@@ -1,8 +1,8 @@
 /*
- * The subject of the golden images: `subject memory|files|family|signals`.
+ * The subject of the golden images: `subject memory|files|family|signals|clocks`.
  *
  * It is static, without libc and, once it runs, without vDSO, so its images can be restored wherever its processor is
- * known. It says READY when its state stands, waits for SIGTERM, and says PASS, or FAIL and what is wrong.
+ * known; but for `clocks`, which keeps the vDSO of its kernel and goes on to call it on another. It says READY when its state stands, waits for SIGTERM, and says PASS, or FAIL and what is wrong.
  */
 #include <asm/unistd.h>
 #include <fcntl.h>
@@ -88,6 +88,11 @@ static long succeeded(long result, const char *name)
 {
 	check(result >= 0 || result < -4095, name);
 	return result;
+}
+
+static int strcmp(const char *a, const char *b)
+{
+	return !same(a, b, length(a) + 1);
 }
 
 static void *map(unsigned long size, int flags)
@@ -268,15 +273,56 @@ static void check_signals(void)
 	check(real.value[0] > 0 && real.value[0] <= HOUR, "the interval timer");
 }
 
+/* The functions of the vDSO, called where they were in that of the dump. */
+
+#include "vdso.h"
+
+static const char *vdso;
+static int (*get_clock)(clockid_t, struct timespec *);
+static long (*get_random)(void *, unsigned long, unsigned, void *, unsigned long);
+
+static long nanoseconds(const struct timespec *time)
+{
+	return time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+/* What the vDSO says lies between two answers of the kernel. */
+static void check_clocks(void)
+{
+	static const clockid_t clocks[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_TAI,
+					    CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW };
+	struct timespec from, seen, to;
+	char bytes[16];
+
+	for (unsigned long i = 0; i < sizeof(clocks) / sizeof(*clocks); i++) {
+		ok(clock_gettime, clocks[i], &from);
+		check(!get_clock(clocks[i], &seen), "clock_gettime");
+		ok(clock_gettime, clocks[i], &to);
+		check(nanoseconds(&from) <= nanoseconds(&seen) && nanoseconds(&seen) <= nanoseconds(&to), "the clock");
+	}
+	if (get_random)
+		check(get_random(bytes, sizeof(bytes), 0, 0, 0) == sizeof(bytes), "getrandom");
+}
+
+static void make_clocks(void)
+{
+	get_clock = vdso_function(vdso, VDSO_PREFIX "clock_gettime");
+	get_random = vdso_function(vdso, VDSO_PREFIX "getrandom"); /* since Linux 6.11 */
+	check(get_clock != 0, "the vDSO has no clock");
+	check_clocks();
+}
+
 static const struct scenario {
 	const char *name;
 	void (*make)(void);
 	void (*check)(void);
+	int keeps_vdso;
 } scenarios[] = {
-	{ "memory", make_memory, check_memory },
-	{ "files", make_files, check_files },
-	{ "family", make_family, check_family },
-	{ "signals", make_signals, check_signals },
+	{ "memory", make_memory, check_memory, 0 },
+	{ "files", make_files, check_files, 0 },
+	{ "family", make_family, check_family, 0 },
+	{ "signals", make_signals, check_signals, 0 },
+	{ "clocks", make_clocks, check_clocks, 1 },
 };
 
 static unsigned long number(const char **text)
@@ -323,6 +369,19 @@ static void leave_vdso(void)
 		maps[i] = 0;
 }
 
+/* Behind the arguments and the environment is the auxiliary vector, getauxval(3). */
+static const char *find_vdso(const long *stack)
+{
+	const long *at = stack + 1 + stack[0] + 1;
+
+	while (*at++)
+		;
+	while (*at != AT_NULL && *at != AT_SYSINFO_EHDR)
+		at += 2;
+	check(*at == AT_SYSINFO_EHDR, "there is no vDSO");
+	return (const char *)at[1];
+}
+
 /* An engine may not give what it has not got itself. */
 static void drop_capabilities(void)
 {
@@ -345,7 +404,10 @@ void start(long *stack)
 	while (!same(scenario->name, name, length(name) + 1))
 		check(++scenario < scenarios + sizeof(scenarios) / sizeof(*scenarios), "there is no such scenario");
 	ok(rt_sigprocmask, SIG_SETMASK, &all, 0, KERNEL_SIGSET);
-	leave_vdso();
+	if (scenario->keeps_vdso)
+		vdso = find_vdso(stack);
+	else
+		leave_vdso();
 	drop_capabilities();
 	scenario->make();
 	say("READY\n");

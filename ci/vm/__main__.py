@@ -1,7 +1,7 @@
 """python -m ci.vm [options] KERNEL [--] COMMAND...
 
-Boots the kernel (6.1, 6.12, 6.12-arm64) and runs the command as root in the checkout, or what stands for its directory
-in the guest. Its output and exit status are ours. What the guest writes is gone when it ends.
+Boots the kernel (6.1, 6.12, 6.1-arm64, 6.12-arm64) and runs the command as root in the checkout, or what stands for its
+directory in the guest. Its output and exit status are ours. What the guest writes is gone when it ends.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from ci.vm.packages import Archive, cache
 PACKAGES = {
     "6.1": ("amd64", "linux-image-amd64"),
     "6.12": ("amd64", "linux-image-6.12-amd64"),
+    "6.1-arm64": ("arm64", "linux-image-arm64"),
     "6.12-arm64": ("arm64", "linux-image-6.12-arm64"),
 }
 """name -> Debian's architecture, meta-package"""

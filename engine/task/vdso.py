@@ -5,8 +5,9 @@ kernel of the dump it is enough to move the new mappings to the old addresses.
 
 Another kernel has other code there. Then the old vDSO comes back as what it looks like, a page or two of code, in which
 every function begins with a jump to the one of the same name in the running kernel's vDSO; that lies wherever there is
-room. The old vvar, which only the old code knew, is gone. What can't be bridged is refused: a thread that was inside of
-the vDSO, and a function that this kernel does not have.
+room. The old vvar, which only the old code knew, is gone. A function that the running kernel's vDSO does not have
+becomes the system call that it saves: getrandom is there since Linux 6.11. What can't be bridged is refused: a thread
+that was inside of the vDSO, and a function that neither is here nor stands for a system call.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.errors import CrError
 from engine.images.runs import PAGE
 from engine.kernel.elf_symbols import dynamic_symbols
-from engine.kernel.libc import MACHINE
+from engine.kernel.libc import MACHINE, NR
 from engine.tape import arch as architectures
 from engine.tape.stub import STUB_SIZE
 from engine.task import cpu_state, mm
@@ -35,12 +36,29 @@ _PROT_READ, _PROT_EXEC = 1, 4
 _SIGRETURN = "sigreturn"
 """Part of the names of what is not called but returned to. It needs no data, so the old one will do."""
 
+_ENTER_ENCLAVE = "__vdso_sgx_enter_enclave"
+"""Where kernels are built without SGX it is missing. It needs no data either, and no restored task has an enclave."""
+
+_STANDS_FOR = {
+    prefix + name: name
+    for prefix in ("", "__vdso_", "__kernel_")
+    for name in ("clock_getres", "clock_gettime", "getcpu", "getrandom", "gettimeofday", "time")
+}
+"""Function of the vDSO -> the system call that does the same with the same arguments. What getrandom gets beside them,
+memory for the state of its generator, may go unused; it is asked how much that takes only when a program starts."""
+
 
 class _Bridge(NamedTuple):
-    """start: of the old vDSO. functions: offset in it, offset in the running kernel's."""
+    """Of the functions of an old vDSO by their offsets in it.
+
+    start  of the old vDSO
+    jumps  offsets in the running kernel's
+    calls  numbers of system calls
+    """
 
     start: int
-    functions: dict[int, int]
+    jumps: dict[int, int]
+    calls: dict[int, int]
 
 
 class _Bridges:
@@ -71,7 +89,7 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
         if content is None:
             raise CrError(f"task {task.pid}: its vDSO is another kernel's, and its code is not in the images")
         _refuse_inside(task, old, ctx)
-        ctx.part(_Bridges).of[task.pid] = _Bridge(old.start, _matched(task, _symbols(content)))
+        ctx.part(_Bridges).of[task.pid] = _bridge(task, old.start, _symbols(content))
         for entry in wanted:
             task.mm.vmas.remove(entry)
         _add_ordinary(task.mm, old)
@@ -111,21 +129,23 @@ def _refuse_inside(task: RestoredTask, old: Message, ctx: RestoreContext) -> Non
             ctx.problems.add(problem, task.pid, "dump it again, or restore it on the kernel of the dump")
 
 
-def _matched(task: RestoredTask, old: dict[str, int]) -> dict[int, int]:
-    """Offset to offset of the functions of the same names. Raises CrError when one has no counterpart, or no room for
-    a jump before the next one begins."""
+def _bridge(task: RestoredTask, start: int, old: dict[str, int]) -> _Bridge:
+    """Raises CrError when a function has no counterpart, or no room for a jump before the next one begins."""
     running = _running_symbols()
     functions = {name: offset for name, offset in old.items() if _SIGRETURN not in name}
-    lost = sorted(functions.keys() - running.keys())
+    missing = functions.keys() - running.keys() - {_ENTER_ENCLAVE}
+    lost = sorted(name for name in missing if _STANDS_FOR.get(name) not in NR)
     if lost:
         remedy = "restore it on the kernel of the dump"
         raise CrError(f"task {task.pid}: this kernel's vDSO lacks {', '.join(lost)} ({remedy})")
+    jumps = {offset: running[name] for name, offset in functions.items() if name in running}
+    calls = {functions[name]: NR[_STANDS_FOR[name]] for name in missing}
     borders = sorted(set(old.values()))
     room = len(architectures.current().jump(0))
     for offset, following in zip(borders, borders[1:], strict=False):
-        if following - offset < room and offset in functions.values():
+        if following - offset < room and (offset in jumps or offset in calls):
             raise CrError(f"task {task.pid}: a function of its vDSO, at {offset:#x}, has no room for a jump")
-    return {offset: running[name] for name, offset in functions.items()}
+    return _Bridge(start, jumps, calls)
 
 
 def _add_ordinary(layout: Message, old: Message) -> None:
@@ -163,8 +183,11 @@ def restore(tape: Tape, task: RestoredTask, parked: list[tuple[int, int]], ctx: 
         stub = task.stub.base, task.stub.base + STUB_SIZE
         start = mm.free_area([task.mm], sum(size for _, size in parked), [stub])
         places = [start + address - parked[0][0] for address, _ in parked]
-        for offset, target in bridge.functions.items():
-            task.stub.memory.write(bridge.start + offset, architectures.current().jump(places[-1] + target))
+        arch = architectures.current()
+        code = {offset: arch.system_call(number) for offset, number in bridge.calls.items()}
+        code |= {offset: arch.jump(places[-1] + target) for offset, target in bridge.jumps.items()}
+        for offset, instructions in code.items():
+            task.stub.memory.write(bridge.start + offset, instructions)
     for (address, size), place in zip(parked, places, strict=False):
         tape.call("mremap", address, size, size, _MREMAP_MAYMOVE | _MREMAP_FIXED, place)
     for address, size in parked[len(places) :]:

@@ -14,7 +14,10 @@ from ci.golden import sets
 from engine.crit.decode import decode
 from engine.crit.encode import encode
 from engine.images.directory import ImageDir
+from engine.images.pagemap import PageReader
+from engine.kernel.elf_symbols import dynamic_symbols
 from engine.task.tree import DEAD
+from engine.task.vma import VDSO
 
 SETS = sets.all_sets()
 RAW = ("pages-",)
@@ -38,6 +41,21 @@ def test_the_sets_are_there() -> None:
     assert {golden.engine for golden in SETS} == {"crucible", "criu"}
     assert len(SETS) % len(sets.SCENARIOS) == 0
     assert all(golden.path.stat().st_size < 32768 for golden in SETS)
+
+
+def test_each_kernel_has_a_vdso_of_its_own(tmp_path: Path) -> None:
+    """So restoring `clocks` on one kernel after the other leads over a bridge, to functions that are elsewhere."""
+    found = set()
+    clocks = [golden for golden in SETS if golden.scenario == "clocks" and golden.engine == "crucible"]
+    for golden in clocks:
+        place = tmp_path / golden.path.name
+        golden.unpack(place)
+        with ImageDir(str(place / "images")) as directory, PageReader(directory, sets.ROOT_PID) as reader:
+            vdso = next(vma for vma in directory.read_one("MM", sets.ROOT_PID).vmas if vma.status & VDSO)
+            ((_, nr_pages, fd, offset),) = reader.segments(vdso.start, vdso.end)
+            symbols = dynamic_symbols(os.pread(fd, nr_pages * 4096, offset), golden.machine)
+        found.add((golden.machine, *sorted(symbols.items())))
+    assert len(found) == len(clocks) >= 5
 
 
 @pytest.mark.parametrize("images", named(SETS), indirect=True)

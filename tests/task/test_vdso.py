@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import mmap
 import os
 import signal
 import struct
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +18,9 @@ import pytest
 from engine.images.directory import ImageDir
 from engine.images.pagemap import PageReader
 from engine.kernel.elf_symbols import dynamic_symbols
-from engine.kernel.libc import MACHINE
+from engine.kernel.libc import MACHINE, NR
+from engine.tape import arch as architectures
+from engine.task import vdso
 from engine.task import vma as vmas
 from tests.hostile import ward
 from tests.waiting import wait_until
@@ -132,6 +138,30 @@ def test_a_function_that_is_missing_here(images: _Images) -> None:
     outcome = images.restore()
     assert outcome.status == 1
     assert "this kernel's vDSO lacks __Xdso_getcpu" in outcome.log or "lacks __Xernel" in outcome.log, outcome.log
+
+
+def test_a_function_that_only_saves_a_system_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that this kernel's vDSO lacks is called nevertheless, and the entry to enclaves may be missing."""
+    monkeypatch.setattr(vdso, "_running_symbols", lambda: {"__vdso_time": 0x700})
+    old = {"__vdso_time": 0x100, "__vdso_getrandom": 0x200, "getrandom": 0x200, "__vdso_sgx_enter_enclave": 0x300}
+    bridge = vdso._bridge(SimpleNamespace(pid=1), 0x1000, old)  # type: ignore[arg-type]
+    assert bridge.jumps == {0x100: 0x700}
+    assert bridge.calls == {0x200: NR["getrandom"]}
+
+
+def test_the_call_that_stands_for_a_function() -> None:
+    code = architectures.current().system_call(NR["getrandom"])
+    assert len(code) <= len(architectures.current().jump(0))
+    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as memory:
+        memory.write(code)
+        at = ctypes.c_char.from_buffer(memory)
+        prototype = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
+        function = prototype(ctypes.addressof(at))
+        first, second = ctypes.create_string_buffer(32), ctypes.create_string_buffer(32)
+        assert [function(first, 32, 0), function(second, 32, 0)] == [32, 32]
+        assert first.raw != second.raw
+        assert function(None, 32, 0) == -errno.EFAULT
+        del at, function
 
 
 def test_no_vdso_at_all(images: _Images) -> None:

@@ -1,10 +1,12 @@
-/* The functions of the vDSO, by its own symbol table: see vdso(7). */
+/*
+ * The functions of the vDSO, by its own symbol table: see vdso(7). Who includes this has check() and strcmp(): that of
+ * zdtmtst.h, or one's own where there is no libc.
+ */
 #ifndef VDSO_H
 #define VDSO_H
 
-#include "zdtmtst.h"
-
 #include <elf.h>
+#include <stddef.h>
 #include <time.h>
 
 #ifdef __aarch64__

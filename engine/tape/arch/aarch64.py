@@ -99,6 +99,12 @@ def jump(target: int) -> bytes:
     return struct.pack("<IIQ", 0x58000050, 0xD61F0200, target)
 
 
+def system_call(nr: int) -> bytes:
+    """Code of a function that makes a system call of its arguments: mov x8, #nr; svc #0; ret. It is no longer than a
+    jump, and its answer is the kernel's, an error being -errno."""
+    return struct.pack("<I", 0xD2800008 | nr << 5) + SYSCALL_INSTRUCTION + struct.pack("<I", 0xD65F03C0)
+
+
 def instruction_pointer(registers: Registers) -> int:
     return registers["pc"]
 
