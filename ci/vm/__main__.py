@@ -11,7 +11,7 @@ import shlex
 import sys
 
 from ci.vm import kernels, roots
-from ci.vm.machine import Guest
+from ci.vm.machine import SECURITY_MODULES, Guest
 
 
 def main() -> int:
@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--processors", type=int, default=1, help="default: 1")
     parser.add_argument("--seconds", type=float, default=600, help="until the guest is ended (default: 600)")
     parser.add_argument("--acceleration", choices=["kvm", "tcg"], help="default: kvm if a guest boots with it")
+    parser.add_argument("--security", choices=SECURITY_MODULES, help="default: the kernel's own, AppArmor")
     options = parser.parse_args()
     kernel = kernels.get(options.kernel)
     guest = Guest(
@@ -31,6 +32,7 @@ def main() -> int:
         options.memory,
         options.processors,
         options.acceleration,
+        options.security,
     )
     return guest.run(in_checkout(options.command), options.seconds)
 

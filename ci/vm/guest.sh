@@ -16,6 +16,10 @@ chmod 1777 /tmp
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 mount -t securityfs securityfs /sys/kernel/security 2>/dev/null
+# Where the kernel was told to have SELinux (security=selinux): its contexts come with a policy. It stays permissive.
+if mount -t selinuxfs selinuxfs /sys/fs/selinux 2>/dev/null; then
+    checkpolicy -M -U allow -o /run/policy /run/vm/policy.conf && cat /run/policy > /sys/fs/selinux/load
+fi
 ln -sf /proc/self/fd /dev/fd
 echo 16 > /proc/sys/vm/nr_hugepages
 ip link set lo up 2>/dev/null || busybox ip link set lo up

@@ -19,6 +19,7 @@ from ci.vm.packages import cache
 HERE = Path(__file__).resolve().parent
 PROBE_SECONDS = 30
 POLL_SECONDS = 0.2
+SECURITY_MODULES = ("apparmor", "selinux")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Guest:
     processors: int = 1
     acceleration: str | None = None
     """kvm, tcg, or None: the first of them that works"""
+    security: str | None = None
+    """which of the kernel's security modules gives labels to tasks; None: the kernel's default"""
 
     def run(self, command: str, seconds: float, results: Path | None = None) -> int:
         """Run a shell script as root, its output going to stdout as it comes. Returns its exit status.
@@ -54,7 +57,8 @@ class Guest:
                 (shared / name).unlink(missing_ok=True)
             (shared / "command").write_text(command)
             (shared / "output").touch()
-            shutil.copy(HERE / "guest.sh", shared)
+            for name in ("guest.sh", "policy.conf"):
+                shutil.copy(HERE / name, shared)
             with (shared / "console").open("wb") as log:
                 arguments = self._command(self.acceleration or self._best(), shared)
                 qemu = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -90,7 +94,10 @@ class Guest:
 
     def _command(self, acceleration: str, results: Path | None) -> list[str]:
         """results: None for a guest that only shows that it boots."""
-        words = "quiet panic=-1 console=" + ("ttyS0" if self.kernel.architecture == "amd64" else "ttyAMA0")
+        # An emulated timer may be late on a busy machine, which the kernel would take for a broken one.
+        x86 = self.kernel.architecture == "amd64"
+        words = "quiet panic=-1 console=" + ("ttyS0 no_timer_check" if x86 else "ttyAMA0")
+        words += f" security={self.security}" if self.security else ""
         shares = [] if results is None else [*self._shares(), _share("results", results, writable=True)]
         words += " probe" if results is None else f" layers={','.join(f'{x.tag}:{x.place}' for x in self.layers)}"
         return [

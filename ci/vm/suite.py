@@ -4,6 +4,9 @@ The part of the suites that depends on the kernel, in guests that run another on
 registers and the kernel's interfaces, and the programs whose header says what kernels differ in (`kernel:`). With
 several shards, as many guests run side by side. Each leaves its reports in the directory, JUnit's, and what it said.
 
+With --security the guests have a security module other than the kernel's default one, and what runs is the programs
+about it: those with its name in theirs.
+
 An emulated processor is some fifteen times slower than a real one, so all time limits are stretched.
 """
 
@@ -13,11 +16,12 @@ import argparse
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ci.vm import kernels, roots
-from ci.vm.machine import Guest, Layer
+from ci.vm.machine import SECURITY_MODULES, Guest, Layer
 from ci.vm.packages import cache
 from zdtm.harness import build, header
 
@@ -35,6 +39,7 @@ def main() -> int:
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="default: ./reports")
     parser.add_argument("--memory", default="2G", help="of each guest (default: 2G)")
     parser.add_argument("--seconds", type=float, default=5400, help="until a guest is ended (default: 5400)")
+    parser.add_argument("--security", choices=SECURITY_MODULES, help="only the programs about this security module")
     parser.epilog = "Behind -- follow pytest's options for the programs; without them: -m kernel --modes cli"
     arguments, programs = sys.argv[1:], ["-m", "kernel", "--modes", "cli"]
     if "--" in arguments:
@@ -43,7 +48,15 @@ def main() -> int:
     options = parser.parse_args(arguments)
     shards = [options.shard] if options.shard else [f"{n + 1}/{options.shards}" for n in range(options.shards)]
     kernel = kernels.get(options.kernel)
-    guest = Guest(kernel, _layers(kernel.architecture), roots.busybox(kernel.architecture), options.memory)
+    if options.security:
+        programs += ["-k", options.security]
+    guest = Guest(
+        kernel,
+        _layers(kernel.architecture),
+        roots.busybox(kernel.architecture),
+        options.memory,
+        security=options.security,
+    )
     with ThreadPoolExecutor(len(shards)) as pool:
         statuses = list(pool.map(lambda shard: _run_shard(guest, shard, programs, options), shards))
     return max(statuses)
@@ -51,18 +64,20 @@ def main() -> int:
 
 def _run_shard(guest: Guest, shard: str, programs: list[str], options: argparse.Namespace) -> int:
     """0, or 1 when a test failed."""
-    directory = options.reports / f"{options.kernel}-{shard.replace('/', '-of-')}"
+    machine = f"{options.kernel}-{options.security}" if options.security else options.kernel
+    directory = options.reports / f"{machine}-{shard.replace('/', '-of-')}"
     directory.mkdir(parents=True, exist_ok=True)
-    command = script(guest.kernel.architecture, shard, programs)
+    tests = () if options.security else ENGINE_TESTS
+    command = script(guest.kernel.architecture, shard, programs, tests)
     return 1 if guest.run(command, options.seconds, directory.resolve()) else 0
 
 
-def script(architecture: str, shard: str, programs: list[str]) -> str:
+def script(architecture: str, shard: str, programs: list[str], tests: Sequence[str] = ENGINE_TESTS) -> str:
     """What the guest runs: the programs, and in the first shard the engine's tests. Exit status 0 if all passed."""
     pytest = [roots.python(architecture), "-m", "pytest", "-q", "-o", f"cache_dir={GUEST_CACHE}"]
     runs = [(*pytest, "zdtm", "--shard", shard, "--junitxml=/run/vm/zdtm.xml", *programs)]
-    if shard.startswith("1/"):
-        runs.append((*pytest, *ENGINE_TESTS, "--junitxml=/run/vm/engine.xml"))
+    if tests and shard.startswith("1/"):
+        runs.append((*pytest, *tests, "--junitxml=/run/vm/engine.xml"))
     lines = environment()
     if roots.is_foreign(architecture):
         lines.append(f"export CC={CROSS_COMPILERS[architecture]}")

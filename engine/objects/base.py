@@ -62,6 +62,11 @@ class OpenFile:
         self.kind: FileKind
 
     @property
+    def is_in_flight(self) -> bool:
+        """Whether no task has a descriptor of it: it lies in the queue of a socket."""
+        return self.fd < 0
+
+    @property
     def flags(self) -> int:
         """Open flags as images have them: close-on-exec is the descriptor's, not the description's."""
         return self.fdinfo.flags & ~os.O_CLOEXEC

@@ -14,11 +14,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
+from engine.images.text import set_text
 from engine.kernel.kcmp import EQUAL, GREATER, KCMP_FILE, kcmp
 from engine.kernel.libc import NR, syscall
 from engine.kernel.proc_fdinfo import read_fdinfo
 from engine.kernel.procfs import list_fds
-from engine.objects import KIND_BY_TYPE, KINDS, fown, kind_of
+from engine.objects import KIND_BY_TYPE, KINDS, fown, kind_of, socket_label
 from engine.objects.base import OpenFile
 from engine.objects.locks import DumpedLocks, RestoredLocks
 from engine.tape.tape import Tape
@@ -131,10 +132,13 @@ class DumpedTables:
         self._ctx.part(DumpedLocks).write()
         self._ctx.images.write("FILES", sorted(self._ctx.entries, key=lambda entry: int(entry.id)))
         for files_id, table in self._tables.items():
-            entries = [
-                message("fdinfo_entry")(id=file.id, flags=_FD_CLOEXEC if cloexec else 0, type=file.kind.type, fd=number)
-                for number, cloexec, file in table
-            ]
+            entries = []
+            for number, cloexec, file in table:
+                flags = _FD_CLOEXEC if cloexec else 0
+                entry = message("fdinfo_entry")(id=file.id, flags=flags, type=file.kind.type, fd=number)
+                if label := socket_label.dumped(file, self._ctx):
+                    set_text(entry, "xattr_security_selinux", label)
+                entries.append(entry)
             self._ctx.images.write("FDINFO", entries, files_id)
 
     def close(self) -> None:

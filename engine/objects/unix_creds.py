@@ -21,6 +21,7 @@ from engine import log
 from engine.errors import CrError
 from engine.kernel.libc import NR, syscall
 from engine.kernel.sockets import connect as connect_directly
+from engine.objects.socket_label import SocketLabels
 from engine.tape.stub import CLONE_VM
 from engine.tape.tape import Tape
 
@@ -87,15 +88,17 @@ class _Holders:
                 self.creds.setdefault(held.id, Creds(task.pid, creds.euid, creds.egid))
 
 
-def socketpair(kind: int, creds: Creds | None, ctx: RestoreContext) -> tuple[int, int]:
-    """Two connected sockets, each with these creds as its peer's."""
+def socketpair(kind: int, creds: Creds | None, file_id: int, ctx: RestoreContext) -> tuple[int, int]:
+    """Two connected sockets, each with these creds as its peer's, both with the security label of one of them."""
     with _actor(creds, ctx) as stub:
         if stub is None or creds is None:
-            left, right = socket.socketpair(socket.AF_UNIX, kind)
+            with ctx.part(SocketLabels).giving(file_id):
+                left, right = socket.socketpair(socket.AF_UNIX, kind)
             return left.detach(), right.detach()
         tape = Tape()
         pair = tape.buffer(8)
-        _under(tape, creds, lambda: tape.call("socketpair", socket.AF_UNIX, kind | socket.SOCK_CLOEXEC, 0, pair))
+        with ctx.part(SocketLabels).giving_in(stub, tape, file_id):
+            _under(tape, creds, lambda: tape.call("socketpair", socket.AF_UNIX, kind | socket.SOCK_CLOEXEC, 0, pair))
         stub.run(tape)
         numbers = pair.unpack("<ii")
         with _pidfd(stub) as pidfd:

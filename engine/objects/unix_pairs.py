@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import log
 from engine.errors import CrError
-from engine.kernel.sockets import accept, borrowed, file_of_descriptor, new_socket
+from engine.kernel.sockets import accept, borrowed, file_of_descriptor
 from engine.kernel.unix_diag import ESTABLISHED, LISTEN, bound_file
 from engine.objects import unix_creds
 from engine.objects.ext_file import make_again
 from engine.objects.external import inherited
+from engine.objects.socket_label import SocketLabels
 from engine.objects.unix_graph import SERVICE, SocketGraph
 from engine.objects.unix_name import Names, is_file_name, shown, sockaddr
 from engine.objects.unix_plugin import CALLBACK
@@ -64,6 +65,7 @@ class RestoredSockets:
     def __init__(self, ctx: RestoreContext) -> None:
         self._ctx = ctx
         self._graph = ctx.part(SocketGraph)
+        self._labels = ctx.part(SocketLabels)
         self.fds: dict[int, int] = {}
         self.partners: dict[int, int] = {}
         self.to_close: list[int] = []
@@ -111,7 +113,7 @@ class RestoredSockets:
     # One alone
 
     def _make(self, entry: Message) -> int:
-        fd = new_socket(socket.AF_UNIX, entry.type)
+        fd = self._labels.new_socket(entry.id, entry.type)
         self._have(entry, fd)
         self._name(entry)
         return fd
@@ -143,7 +145,7 @@ class RestoredSockets:
 
     def _make_pair(self, one: Message, other: Message | None) -> None:
         """socketpair(2). other: None for one that is to be closed."""
-        left, right = unix_creds.socketpair(one.type, unix_creds.peer_of(one, one, self._ctx), self._ctx)
+        left, right = unix_creds.socketpair(one.type, unix_creds.peer_of(one, one, self._ctx), one.id, self._ctx)
         self._join(one, left, other, right)
 
     def _join(self, one: Message, left: int, other: Message | None, right: int) -> None:
@@ -196,7 +198,7 @@ class RestoredSockets:
 
     def _connect(self, client: Message | None, server: Message | None, listener: _Listener) -> tuple[int, int]:
         """(client's, server's end) of a connection to a listener."""
-        fd = new_socket(socket.AF_UNIX, listener.type)
+        fd = self._labels.new_socket(client.id if client is not None else 0, listener.type)
         if client is not None:
             self._have(client, fd)
             self._name(client)
@@ -222,7 +224,7 @@ class RestoredSockets:
         entry = self._graph.listeners.get((kind, name))
         if entry is not None:
             return _Listener(self._ctx.open_file(entry.id), name, kind, False)
-        fd = new_socket(socket.AF_UNIX, kind)
+        fd = self._labels.new_socket(known.id, kind)
         try:
             self._ctx.part(Names).bind_nowhere(fd, name)
         except OSError as error:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from engine.images.text import set_text
 from engine.kernel.sockets import borrowed
 from engine.kernel.unix_diag import LISTEN, UnixSocket, unix_sockets
-from engine.objects import sock_opts, unix_creds, unix_name, unix_waiting
+from engine.objects import sock_opts, socket_label, unix_creds, unix_name, unix_waiting
 from engine.objects.base import FileKind
 from engine.objects.ext_file import check_plugin
 from engine.objects.external import is_external, is_inherited
 from engine.objects.fown import clear
+from engine.objects.socket_label import SocketLabels
 from engine.objects.unix_graph import EXTERN, SERVICE, STATES, TYPES, SocketGraph
 from engine.objects.unix_pairs import RestoredSockets, inherit_key, saying
 from engine.objects.unix_peek import bytes_waiting, events, raw_name
@@ -89,6 +90,8 @@ class UnixSocketKind(FileKind):
             gid=file.stat.st_gid,
         )
         unix_name.describe(entry, file, row.name)
+        if file.is_in_flight and (context := socket_label.dumped(file, ctx)):
+            set_text(entry, "selinux_context", context)
         sock_opts.dump(file.copy, entry.opts)
         ctx.part(DumpedWaiting).describe(file, entry)
         ctx.part(DumpedByPlugins).describe(entry)
@@ -109,6 +112,7 @@ class UnixSocketKind(FileKind):
             ctx.problems.add(what, remedy="the image is damaged")
         if not entry.uflags & EXTERN:
             unix_name.check(entry, ctx)
+        ctx.part(SocketLabels).check(entry.id, f"unix socket (file {entry.id})")
         _check_peer(entry, ctx)
         unix_waiting.check(entry, ctx)
         ctx.part(RestoredQueues).check(ctx)
@@ -119,6 +123,7 @@ class UnixSocketKind(FileKind):
 
     def fill(self, entry: Message, fd: int, ctx: RestoreContext) -> None:
         settle(ctx)
+        ctx.part(SocketLabels).verify(entry.id, fd)
 
 
 UNIX_SOCKET = UnixSocketKind()

@@ -19,11 +19,14 @@ from engine.tape.tape import Tape
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
     from engine.restore_context import RestoreContext, RestoredTask, RestoredThread
+    from engine.tape.stub import Stub
     from engine.task.tree import Thread
 
 Message = Any
 
 _NO_LABELS = "none"
+_CHANGE_PROFILE, _EXEC = "changeprofile ", "exec "
+_RESET = "\n"
 
 
 class Module:
@@ -34,18 +37,17 @@ class Module:
 
 
 def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
-    """creds.lsm_profile and lsm_sockcreate, where there is something to say."""
+    """The fields of creds that begin with lsm_, where there is something to say."""
     kind = ctx.part(Module).kind
     creds = core.thread_core.creds
     label = lsm.label(kind, thread.task.proc, thread.tid)
     if kind == lsm.APPARMOR and ("//&" in label or label.startswith(":")):
         problem = f"thread {thread.tid} is confined by several AppArmor profiles or in a namespace of them, {label}"
         ctx.problems.add(problem, thread.task.pid, "run it under one profile")
-    for field, value in (
-        ("lsm_profile", label), ("lsm_sockcreate", lsm.socket_label(kind, thread.task.proc, thread.tid))
-    ):  # fmt: skip
+    labels = {name: lsm.label(kind, thread.task.proc, thread.tid, name) for name in lsm.FUTURE[kind]}
+    for name, value in ({"profile": label} | labels).items():
         if value:
-            set_text(creds, field, value)
+            set_text(creds, f"lsm_{name}", value)
 
 
 # Restore
@@ -56,6 +58,7 @@ class Wanted:
 
     def __init__(self, ctx: RestoreContext) -> None:
         self.kind = ctx.lsm
+        self._problems = ctx.problems
         self._given: str | None = None
         if ctx.opts.lsm_profile:
             module, _, self._given = ctx.opts.lsm_profile.partition(":")
@@ -64,24 +67,38 @@ class Wanted:
                 what = f"--lsm-profile {ctx.opts.lsm_profile}: is no security profile"
                 ctx.problems.add(what, remedy="say apparmor:NAME, selinux:CONTEXT or none")
         self.is_said = False
+        self._known: dict[str, bool] = {}
 
     def label(self, thread: RestoredThread) -> str:
         if self.kind == lsm.NONE:
             return ""
         return get_text(thread.core.thread_core.creds.lsm_profile) if self._given is None else self._given
 
-    def socket_label(self, thread: RestoredThread) -> str:
-        return get_text(thread.core.thread_core.creds.lsm_sockcreate) if self.kind == lsm.SELINUX else ""
+    def future_labels(self, thread: RestoredThread) -> dict[str, str]:
+        """By attribute, where there are any."""
+        creds = thread.core.thread_core.creds
+        return {name: get_text(label) for name in lsm.FUTURE[self.kind] if (label := getattr(creds, f"lsm_{name}"))}
+
+    def check_context(self, context: str, what: str, pid: int | None = None) -> None:
+        """SELinux must know a context. what: the object that is to have it"""
+        if self._known.setdefault(context, lsm.context_is_known(context)):
+            return
+        remedy = "load the policy that it is from, or use --lsm-profile none"
+        self._problems.add(f"{what} has the context {context}, which SELinux's policy does not know here", pid, remedy)
 
 
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
-    """The module of the labels must be there."""
+    """The module of the labels must be there, and know them."""
     wanted = ctx.part(Wanted)
-    if wanted.is_said or wanted.kind == lsm.active() or not any(map(wanted.label, task.threads)):
-        return
-    wanted.is_said = True
-    what = f"tasks have labels of {lsm.NAMES[wanted.kind]}, which is not active on this system"
-    ctx.problems.add(what, remedy="use --lsm-profile none, or name a profile of this system")
+    labels = {label for thread in task.threads for label in wanted.future_labels(thread).values()}
+    labels |= {label for label in map(wanted.label, task.threads) if label}
+    if wanted.kind == lsm.active():
+        for label in sorted(labels) if wanted.kind == lsm.SELINUX else ():
+            wanted.check_context(label, "it", task.pid)
+    elif labels and not wanted.is_said:
+        wanted.is_said = True
+        what = f"tasks have labels of {lsm.NAMES[wanted.kind]}, which is not active on this system"
+        ctx.problems.add(what, remedy="use --lsm-profile none, or name a profile of this system")
 
 
 def restore_process(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
@@ -90,16 +107,16 @@ def restore_process(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None
     leader = task.all_threads[0]
     if wanted.kind != lsm.SELINUX or not wanted.label(leader):
         return
-    number = _give_proc(task, ctx)
-    _write(tape, number, "current", wanted.label(leader))
+    number = give_proc(task.stub, ctx)
+    set_attribute(tape, number, "current", wanted.label(leader))
     tape.call("close", number)
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     """While the task can still be given descriptors: what its threads need."""
     wanted = ctx.part(Wanted)
-    if any(wanted.socket_label(thread) or _profile(wanted, thread) for thread in task.threads):
-        ctx.part(_Given).numbers[task.pid] = _give_proc(task, ctx)
+    if any(wanted.future_labels(thread) or _profile(wanted, thread) for thread in task.threads):
+        ctx.part(_Given).numbers[task.pid] = give_proc(task.stub, ctx)
 
 
 def restore_label(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> None:
@@ -108,10 +125,10 @@ def restore_label(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: R
     if number is None:
         return
     wanted = ctx.part(Wanted)
-    if label := wanted.socket_label(thread):
-        _write(tape, number, "sockcreate", label)
+    for name, label in wanted.future_labels(thread).items():
+        set_attribute(tape, number, name, f"{_EXEC}{label}" if wanted.kind == lsm.APPARMOR else label)
     if profile := _profile(wanted, thread):
-        _write(tape, number, "current", f"changeprofile {profile}")
+        set_attribute(tape, number, "current", f"{_CHANGE_PROFILE}{profile}")
     if thread is task.threads[0]:
         tape.call("close", number)
 
@@ -127,16 +144,18 @@ def _profile(wanted: Wanted, thread: RestoredThread) -> str:
     return wanted.label(thread) if wanted.kind == lsm.APPARMOR else ""
 
 
-def _give_proc(task: RestoredTask, ctx: RestoreContext) -> int:
+def give_proc(stub: Stub, ctx: RestoreContext) -> int:
+    """The number in the stub of a descriptor of the engine's /proc, for set_attribute()."""
     proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return ctx.channel.send(task.stub, [proc])[0]
+        return ctx.channel.send(stub, [proc])[0]
     finally:
         os.close(proc)
 
 
-def _write(tape: Tape, proc: int, name: str, text: str) -> None:
-    content = os.fsencode(text)
+def set_attribute(tape: Tape, proc: int, name: str, text: str) -> None:
+    """Have a thread write an attribute of its own. text: empty for the usual label"""
+    content = os.fsencode(text or _RESET)
     path = tape.buffer(f"thread-self/attr/{name}\0".encode())
     file = tape.call("openat", proc, path, os.O_WRONLY | os.O_CLOEXEC, 0)
     tape.call("write", file, tape.buffer(content), len(content))

@@ -30,7 +30,7 @@ _APPARMOR, _SELINUX = "sys/kernel/security/apparmor/profiles", "sys/fs/selinux/e
 
 def test_system_without_labels(tmp_path: Path) -> None:
     assert kernel.active(str(tmp_path)) == kernel.NONE
-    assert kernel.label(kernel.NONE, 7, 8, str(tmp_path)) == ""
+    assert kernel.label(kernel.NONE, 7, 8, root=str(tmp_path)) == ""
 
 
 @pytest.mark.parametrize(
@@ -46,16 +46,33 @@ def test_system_without_labels(tmp_path: Path) -> None:
 def test_apparmor(tmp_path: Path, place: str, text: str, profile: str) -> None:
     root = _system(tmp_path, _APPARMOR, {place: text})
     assert kernel.active(root) == kernel.APPARMOR
-    assert kernel.label(kernel.APPARMOR, 7, 8, root) == profile
-    assert kernel.socket_label(kernel.APPARMOR, 7, 8, root) == ""
+    assert kernel.label(kernel.APPARMOR, 7, 8, root=root) == profile
+    assert kernel.label(kernel.APPARMOR, 7, 8, "exec", root) == ""
 
 
 def test_selinux(tmp_path: Path) -> None:
     context = "system_u:system_r:container_t:s0:c1,c2"
     root = _system(tmp_path, _SELINUX, {"current": context + "\0", "sockcreate": "a:b:c:s0\n"})
     assert kernel.active(root) == kernel.SELINUX
-    assert kernel.label(kernel.SELINUX, 7, 8, root) == context
-    assert kernel.socket_label(kernel.SELINUX, 7, 8, root) == "a:b:c:s0"
+    assert kernel.label(kernel.SELINUX, 7, 8, root=root) == context
+    labels = {name: kernel.label(kernel.SELINUX, 7, 8, name, root) for name in kernel.FUTURE[kernel.SELINUX]}
+    assert labels == {"sockcreate": "a:b:c:s0", "exec": "", "fscreate": "", "keycreate": ""}
+
+
+def test_context_that_no_policy_knows(tmp_path: Path) -> None:
+    assert not kernel.context_is_known("a:b:c:s0", _system(tmp_path, _SELINUX, {}))
+    problems = Problems()
+    wanted, _ = _wanted(kernel.SELINUX, None, problems)
+    for what in ("it", "unix socket (file 7)"):
+        wanted.check_context("no:such:context", what)
+    assert len(problems.reasons) == 2
+    assert "unix socket (file 7) has the context no:such:context" in problems.reasons[1]
+
+
+def test_labels_to_come() -> None:
+    wanted, thread = _wanted(kernel.SELINUX, None, Problems())
+    thread.core.thread_core.creds.lsm_fscreate = "u:object_r:t:s0"
+    assert wanted.future_labels(thread) == {"fscreate": "u:object_r:t:s0"}
 
 
 def _wanted(images: int, option: str | None, problems: Problems) -> tuple[lsm.Wanted, RestoredThread]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ci.vm import crossing, initramfs, kernels, roots, suite
+from ci.vm import crossing, initramfs, kernels, machine, roots, suite
 from ci.vm.kernels import Kernel
 
 PAYLOAD = b"an uncompressed kernel" * 1000
@@ -72,6 +72,31 @@ def test_the_engines_tests_run_in_the_first_shard(shard: str, count: int) -> Non
     assert all(line.endswith("|| status=1") for line in runs)
     assert f"--shard {shard}" in runs[0]
     assert lines[-1] == "exit $status"
+
+
+def test_guests_with_another_security_module_run_its_programs_only() -> None:
+    lines = suite.script("amd64", "1/1", ["-m", "kernel", "-k", "selinux"], ()).splitlines()
+    (run,) = (line for line in lines if " -m pytest " in line)
+    assert "zdtm --shard 1/1" in run
+    assert run.endswith("-k selinux || status=1")
+
+
+@pytest.mark.skipif(shutil.which("checkpolicy") is None, reason="checkpolicy is missing (install checkpolicy)")
+def test_policy_for_guests_is_one(tmp_path: Path) -> None:
+    """guest.sh compiles it in the same way."""
+    policy = Path(machine.__file__).with_name("policy.conf")
+    subprocess.run(["checkpolicy", "-M", "-U", "allow", "-o", tmp_path / "policy", policy], check=True)
+
+
+@pytest.mark.parametrize(("security", "words"), [("selinux", ["security=selinux"]), (None, [])])
+def test_security_module_of_a_guest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, security: str | None, words: list[str]
+) -> None:
+    monkeypatch.setattr(initramfs, "make", lambda *_: tmp_path)
+    guest = machine.Guest(Kernel("6.6", "amd64", tmp_path, tmp_path), (), tmp_path, security=security)
+    command = guest._command("tcg", tmp_path)
+    line = command[command.index("-append") + 1]
+    assert [word for word in line.split() if word.startswith("security=")] == words
 
 
 def test_images_cross_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:

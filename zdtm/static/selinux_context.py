@@ -1,25 +1,48 @@
-"""The context of a task of SELinux, and the one that its new sockets get, are what they were.
+"""A process has gone into another domain of SELinux and stays there, its threads and children with it; no context is
+wanted for what it creates.
 
 states: credentials-seccomp-and-lsm/selinux-process-context
 flavours: h
-needs: root, file /sys/fs/selinux/enforce
+kernel: security modules
+needs: root, file /sys/fs/selinux/booleans/zdtm
 """
 
-from pathlib import Path
+import threading
 
-from zdtm.lib.program import equal, ready, run
+from zdtm.lib.program import child, equal, finish, ready, run, spawn_thread, wait_term
+from zdtm.lib.selinux import FIRST, SECOND, attribute, set_attribute
 
-ATTRIBUTES = Path("/proc/self/attr")
+FUTURE = ("sockcreate", "exec", "fscreate", "keycreate")
+
+
+def check_contexts(expected: str) -> None:
+    equal(attribute("current"), expected, "the context")
+    equal([attribute(name) for name in FUTURE], [""] * len(FUTURE), "contexts of what is to be created")
+
+
+def body_of_child() -> None:
+    set_attribute("current", SECOND)
+    wait_term()
+    check_contexts(SECOND)
 
 
 def main() -> None:
-    context = (ATTRIBUTES / "current").read_bytes()
-    (ATTRIBUTES / "sockcreate").write_bytes(context)
+    set_attribute("current", FIRST)
+    pid = child(body_of_child, block_term=True)
+    asleep, go = threading.Event(), threading.Event()
+
+    def body() -> None:
+        asleep.set()
+        go.wait()
+        check_contexts(FIRST)
+
+    thread = spawn_thread(body)
+    asleep.wait()
     ready()
-    equal((ATTRIBUTES / "current").read_bytes(), context, "the context")
-    equal((ATTRIBUTES / "sockcreate").read_bytes().rstrip(b"\0\n"), context.rstrip(b"\0\n"), "that of new sockets")
-    (ATTRIBUTES / "sockcreate").write_bytes(b"")
-    equal((ATTRIBUTES / "sockcreate").read_bytes(), b"", "that of new sockets, taken back")
+    check_contexts(FIRST)
+    go.set()
+    thread.join()
+    finish(pid)
 
 
 if __name__ == "__main__":
