@@ -1,7 +1,8 @@
 """python -m ci.golden [--kernel 6.1] [--criu] [--to DIR] [SCENARIO...]
 
-Dumps the subject in the scenarios, on this machine's kernel or in a guest, and adds the sets to zdtm/golden/. To make
-the whole of it anew, run it without options, with each kernel of ci/vm, and with --kernel 6.1 --criu.
+Dumps the subject in the scenarios, without names in all that any kernel knows, on this machine's kernel or in a guest,
+and adds the sets to zdtm/golden/. To make the whole of it anew, run it without options, with each kernel of ci/vm, and
+with --kernel 6.1 --criu; on new kernels also with `droppable`.
 """
 
 from __future__ import annotations

@@ -30,6 +30,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 DIRECTORY = CHECKOUT / "zdtm/golden"
 SOURCE = Path(__file__).with_name("subject.c")
 SCENARIOS = "memory files family signals clocks".split()
+NEW_SCENARIOS = ["droppable"]
+"""What older kernels can't run the subject in: only its images get there."""
 PLACE = Path("/mnt")
 ROOT_PID = 1000
 SECONDS = 60.0

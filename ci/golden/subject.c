@@ -1,5 +1,5 @@
 /*
- * The subject of the golden images: `subject memory|files|family|signals|clocks`.
+ * The subject of the golden images: `subject memory|files|family|signals|clocks|droppable`.
  *
  * It is static, without libc and, once it runs, without vDSO, so its images can be restored wherever its processor is
  * known; but for `clocks`, which keeps the vDSO of its kernel and goes on to call it on another. It says READY when its state stands, waits for SIGTERM, and says PASS, or FAIL and what is wrong.
@@ -14,6 +14,9 @@
 
 #define PAGE 4096
 #define HOUR 3600
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 8
+#endif
 #define KERNEL_SIGSET 8
 #define REALTIME 34
 
@@ -312,6 +315,32 @@ static void make_clocks(void)
 	check_clocks();
 }
 
+/* Memory that the kernel may drop (since Linux 6.11): there is what was written, or zeros. A child finds zeros. */
+
+static unsigned char *droppable;
+
+static void check_droppable(void)
+{
+	int status;
+
+	for (int page = 0; page < PAGES; page++) {
+		check(!droppable[page * PAGE] || droppable[page * PAGE] == pattern(page), "droppable memory");
+		droppable[page * PAGE] = pattern(page);
+	}
+	if (!new_child()) {
+		for (int page = 0; page < PAGES; page++)
+			check(!droppable[page * PAGE], "a child has its parent's droppable memory");
+		call(exit_group, 0);
+	}
+	check(call(wait4, -1, &status, 0, 0) > 0 && status == 0, "the child");
+}
+
+static void make_droppable(void)
+{
+	droppable = map(PAGES * PAGE, MAP_DROPPABLE);
+	check_droppable();
+}
+
 static const struct scenario {
 	const char *name;
 	void (*make)(void);
@@ -323,6 +352,7 @@ static const struct scenario {
 	{ "family", make_family, check_family, 0 },
 	{ "signals", make_signals, check_signals, 0 },
 	{ "clocks", make_clocks, check_clocks, 1 },
+	{ "droppable", make_droppable, check_droppable, 0 },
 };
 
 static unsigned long number(const char **text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import struct
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
@@ -171,11 +171,24 @@ def map_area(tape: Tape, entry: Message, fd: int, prot: int) -> None:
     if entry.status & vmas.AIORING:
         flags = vmas.MAP_PRIVATE | vmas.MAP_ANONYMOUS | vmas.MAP_FIXED
     if entry.flags & vmas.MAP_DROPPABLE:
-        flags |= vmas.MAP_ANONYMOUS
+        flags = (flags if _knows_droppable() else flags ^ vmas.MAP_DROPPABLE | vmas.MAP_PRIVATE) | vmas.MAP_ANONYMOUS
     tape.call("mmap", entry.start, entry.end - entry.start, prot, flags, fd, 0 if fd < 0 else entry.pgoff)
     if entry.madv >> _MADV_NOHUGEPAGE & 1:
         # Before the first page is read in, which would bring 511 more where huge pages are for all.
         tape.call("madvise", entry.start, entry.end - entry.start, _MADV_NOHUGEPAGE)
+
+
+@cache
+def _knows_droppable() -> bool:
+    """MAP_DROPPABLE (Linux 6.11). Before that ordinary memory has to do, which is merely never dropped: that a fork
+    wipes it is said by an advice of its own. glibc keeps the state of getrandom(3) in it where the vDSO has that."""
+    import mmap
+
+    try:
+        mmap.mmap(-1, mmap.PAGESIZE, flags=vmas.MAP_DROPPABLE | vmas.MAP_ANONYMOUS).close()
+    except OSError:
+        return False
+    return True
 
 
 def finish_area(tape: Tape, entry: Message, prot: int) -> None:
