@@ -11,24 +11,20 @@ import contextlib
 import time
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine import cpuinfo, dump_memory, inventory, log
 from engine.action_scripts import ActionScripts
+from engine.dump_ahead import load_ahead, rehearse
 from engine.dump_context import DumpContext
 from engine.errors import CrError, text_of
-from engine.kernel.proc_locks import read_locks
-from engine.kernel.proc_maps import map_file, read_smaps, stat_map_file
-from engine.kernel.proc_stat import read_stat
 from engine.kernel.proc_status import read_status
-from engine.kernel.procfs import read_limits
-from engine.objects import build_ids
 from engine.objects.table import DumpedTables
 from engine.option_values import CPU_CAP_IMAGE
 from engine.places import images_of
 from engine.plugins import running
 from engine.stats import DumpStats
-from engine.task import cgroups, core, freezer, fs, mm, pstree
+from engine.task import core, freezer, fs, mm, pstree
 from engine.task.seize import FrozenTree
 from engine.task.tree import DEAD
 from engine.transport.sink import sinks_of
@@ -46,19 +42,6 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_MESSAGES = (
-    "core_entry",
-    "file_entry",
-    "fs_entry",
-    "inventory_entry",
-    "mm_entry",
-    "pagemap_head",
-    "pstree_entry",
-    "remap_file_path_entry",
-    "seccomp_entry",
-    "stats_entry",
-    "timens_entry",
-)
 _POST_DUMP_FAILED = 255
 
 
@@ -87,7 +70,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         if not scripts.run("pre-dump"):
             raise CrError("the pre-dump script failed, nothing has been dumped")
         images.hold_back()
-        _rehearse(root_pid)
+        rehearse(root_pid)
         log.info(f"Freezing the tree of task {root_pid}")
         with FrozenTree(root_pid, opts.timeout, plugins.pause, freezer.of(opts)) as tree:
             with stats.timing("freezing_time"):
@@ -113,10 +96,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
         if twins:
             twins.write(ctx)
             _complete(ctx)
-        images.settle()
-        images.conclude(not status)
-        if opts.auto_dedup and not status:
-            _dedup(images)
+        _settle(images, opts, status)
         stats.write(opts)
         undo.pop_all()
     log.info("Dumping finished successfully" if not status else "The post-dump script failed, tasks run on")
@@ -124,9 +104,7 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
 
 
 @contextlib.contextmanager
-def _incremental(
-    images: ImageDir, opts: Options, sinks: PageSinks
-) -> Iterator[tuple[Parent | None, Watch | None]]:
+def _incremental(images: ImageDir, opts: Options, sinks: PageSinks) -> Iterator[tuple[Parent | None, Watch | None]]:
     """The images to build on and how changes are found, for dumps that have to do with that."""
     if opts.prev_images_dir is None and not opts.track_mem:
         yield None, None
@@ -171,46 +149,17 @@ def _twins(opts: Options, root_pid: int) -> Iterator[Twins | None]:
         yield twins
 
 
-def _dedup(images: ImageDir) -> None:
-    """The dump is complete, whatever comes of this."""
-    from engine.dedup import punch_parents
+def _settle(images: ImageDir, opts: Options, status: int) -> None:
+    """The images are what they shall be. The dump is complete, whatever comes of deduplication."""
+    images.settle()
+    images.conclude(not status)
+    if opts.auto_dedup and not status:
+        from engine.dedup import punch_parents
 
-    try:
-        punch_parents(images)
-    except CrError as error:
-        log.warn(error.message)
-
-
-def load_ahead() -> None:
-    """Load and find out while the tree still runs, not while it waits, what nearly every dump needs."""
-    import engine.kernel.elf
-    import engine.objects.memfd
-    import engine.objects.regular  # noqa: F401
-    from engine.images.runs import low_addresses
-    from engine.images.schema import message
-    from engine.kernel.pagemap_scan import can_scan, guard_category, task_size
-    from engine.task import cpu_state
-
-    for name in _MESSAGES:
-        message(name)()
-    cpu_state.load_ahead()
-    low_addresses()
-    pstree.own_namespaces()
-    cgroups.own_groups()
-    if can_scan():
-        guard_category()
-        task_size()
-
-
-def _rehearse(pid: int) -> None:
-    """Read the root task while it runs. What is read again when it stands is then in the caches of the kernel, and the
-    code that reads it is in memory and has been specialised by the interpreter."""
-    with contextlib.suppress(OSError):
-        read_stat(pid), read_status(pid), read_limits(pid)
-        leased = {lock.ino for lock in read_locks() if lock.kind == "LEASE"}
-        for vma in read_smaps(pid):
-            if vma.ino:
-                build_ids.read_ahead(map_file(pid, vma), vma, stat_map_file(pid, vma), leased)
+        try:
+            punch_parents(images)
+        except CrError as error:
+            log.warn(error.message)
 
 
 def _conclude(ctx: DumpContext, scripts: ActionScripts) -> int:
@@ -232,7 +181,36 @@ def _end(frozen: FrozenTree, opts: Options) -> None:
         frozen.kill()
 
 
+class _Found(NamedTuple):
+    """What there is to write but memory, by pid. fs_entries: when files have been described."""
+
+    tables: DumpedTables
+    living: list[Task]
+    ids: dict[int, Message]
+    mms: dict[int, Message]
+    fs_entries: dict[int, Message]
+
+
 def _dump(ctx: DumpContext) -> None:
+    found = _find_out(ctx)
+    ctx.problems.raise_if_any("dump")
+    ctx.images.renew(ctx.opts.prev_images_dir)
+    ctx.on_failure(ctx.images.discard)
+    if ctx.watch:
+        ctx.on_failure(ctx.watch.undo)
+    _describe(ctx, found)
+    ctx.problems.raise_if_any("dump")
+
+    dump_memory.write(ctx, found.living, found.mms)
+    _write(ctx, found)
+    if ctx.twins:
+        found.tables.close()
+    else:
+        _complete(ctx)
+
+
+def _find_out(ctx: DumpContext) -> _Found:
+    """All that can be learnt without writing anything. What stands against the dump is in ctx.problems."""
     tables = DumpedTables(ctx)
     ids = pstree.collect_ids(ctx)
     pstree.check_leaders(ctx)
@@ -247,44 +225,7 @@ def _dump(ctx: DumpContext) -> None:
     tables.refuse()
     if ctx.problems:
         _find_more(ctx, living, mms)
-    ctx.problems.raise_if_any("dump")
-    ctx.images.renew(ctx.opts.prev_images_dir)
-    ctx.on_failure(ctx.images.discard)
-    if ctx.watch:
-        ctx.on_failure(ctx.watch.undo)
-    for task in living:
-        mm.describe_files(ctx, task, mms[task.pid])
-    fs_entries = {task.pid: fs.collect(ctx, task) for task in living}
-    tables.describe()
-    ctx.problems.raise_if_any("dump")
-
-    dump_memory.write(ctx, living, mms)
-    tables.write()
-    pstree.write(ctx)
-    for task in ctx.tasks:
-        if task.state == DEAD:
-            ctx.images.write("CORE", core.of_zombie(ctx, task), task.pid)
-            continue
-        ctx.images.write("IDS", ids[task.pid], task.pid)
-        ctx.images.write("MM", mms[task.pid], task.pid)
-        ctx.images.write("FS", fs_entries[task.pid], task.pid)
-        for thread in task.all_threads:
-            ctx.images.write("CORE", thread.core, thread.tid)
-    core.write_shared(ctx)
-    if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
-        cpuinfo.write(ctx.images)
-    _write_clocks(ctx)
-    ctx.plugins.tell("DUMP_DEVICES_LATE", f"task {ctx.root.pid}", ctx.root.pid)
-    if ctx.twins:
-        tables.close()
-    else:
-        _complete(ctx)
-
-
-def _complete(ctx: DumpContext) -> None:
-    """All pages have been written: what makes these files a dump."""
-    ctx.sinks.finish()
-    inventory.write(ctx)
+    return _Found(tables, living, ids, mms, {})
 
 
 def _find_more(ctx: DumpContext, living: list[Task], mms: dict[int, Message]) -> None:
@@ -292,6 +233,41 @@ def _find_more(ctx: DumpContext, living: list[Task], mms: dict[int, Message]) ->
     for task in living:
         mm.refuse_files(ctx, task, mms[task.pid])
         fs.refuse(ctx, task)
+
+
+def _describe(ctx: DumpContext, found: _Found) -> None:
+    """Open files and those that are mapped, worked in or run. Files without a name are written, or get one."""
+    for task in found.living:
+        mm.describe_files(ctx, task, found.mms[task.pid])
+    for task in found.living:
+        found.fs_entries[task.pid] = fs.collect(ctx, task)
+    found.tables.describe()
+
+
+def _write(ctx: DumpContext, found: _Found) -> None:
+    """All images but those of memory."""
+    found.tables.write()
+    pstree.write(ctx)
+    for task in ctx.tasks:
+        if task.state == DEAD:
+            ctx.images.write("CORE", core.of_zombie(ctx, task), task.pid)
+            continue
+        ctx.images.write("IDS", found.ids[task.pid], task.pid)
+        ctx.images.write("MM", found.mms[task.pid], task.pid)
+        ctx.images.write("FS", found.fs_entries[task.pid], task.pid)
+        for thread in task.all_threads:
+            ctx.images.write("CORE", thread.core, thread.tid)
+    core.write_shared(ctx)
+    if ctx.opts.cpu_cap & CPU_CAP_IMAGE:
+        cpuinfo.write(ctx.images)
+    _write_clocks(ctx)
+    ctx.plugins.tell("DUMP_DEVICES_LATE", f"task {ctx.root.pid}", ctx.root.pid)
+
+
+def _complete(ctx: DumpContext) -> None:
+    """All pages have been written: what makes these files a dump."""
+    ctx.sinks.finish()
+    inventory.write(ctx)
 
 
 def _write_clocks(ctx: DumpContext) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from engine import dedup, dump_memory, inventory, log, worker
 from engine.dump import root_of
+from engine.dump_ahead import load_ahead
 from engine.dump_context import DumpContext
-from engine.dump_tree import load_ahead
 from engine.objects import irmap
 from engine.places import images_of
 from engine.plugins import running

@@ -15,7 +15,7 @@ def load_everything() -> None:
     for module in pkgutil.walk_packages(engine.__path__, "engine."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    from engine.dump_tree import load_ahead
+    from engine.dump_ahead import load_ahead
     from engine.images.magic import KINDS
     from engine.images.schema import columns, message
 
