@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from engine.restore_context import RestoredTask
     from engine.worker import Runner
 
-_WALL = 0x40000000
-
 
 def run(opts: Options, runner: Runner | None = None) -> int:
     """The verb. runner: of engine/worker.py, if the caller chooses. Returns the exit status; raises CrError."""
@@ -137,7 +135,7 @@ class Restore:
                 os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while left:
-                pid, status = os.waitpid(-1, _WALL)
+                pid, status = os.waitpid(-1, ptrace.WALL)
                 if ptrace.Status(status).dead:
                     left.discard(pid)
 

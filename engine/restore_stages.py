@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import log
 from engine.errors import CrError, text_of
+from engine.kernel.ptrace import WALL
 from engine.lazy.restored import LazyTasks
 from engine.objects import table, tty_session
 from engine.objects.tty_restored import RestoredTerminals
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _REFUSED = "are the images whole, and of a kernel like this one?"
 _PR_SET_CHILD_SUBREAPER = 36
-_WALL = 0x40000000
 
 
 class Stages:
@@ -145,7 +145,7 @@ class Stages:
         zombie.die(task, 0)
         self.made.remove(task)
         tape = Tape()
-        tape.call("wait4", task.pid, 0, _WALL, 0)
+        tape.call("wait4", task.pid, 0, WALL, 0)
         parent.stub.run(tape)
 
     @staticmethod

@@ -33,7 +33,7 @@ NT_PRSTATUS, NT_PRFPREG, NT_X86_XSTATE, NT_ARM_TLS = 1, 2, 0x202, 0x401
 SIGTRAP = 5
 SIGINFO_SIZE = 128
 ALL_SIGNALS = (1 << 64) - 1
-_WALL = 0x40000000
+WALL = 0x40000000
 
 
 class _Iovec(ctypes.Structure):
@@ -107,7 +107,7 @@ class Tracee:
         """Block until the thread stops or dies."""
         while True:
             try:
-                return Status(os.waitpid(self.tid, _WALL)[1])
+                return Status(os.waitpid(self.tid, WALL)[1])
             except InterruptedError:
                 continue
 
@@ -120,7 +120,7 @@ class Tracee:
 
     def poll(self) -> Status | None:
         """The next status, or None when nothing happened."""
-        pid, status = os.waitpid(self.tid, _WALL | os.WNOHANG)
+        pid, status = os.waitpid(self.tid, WALL | os.WNOHANG)
         return Status(status) if pid else None
 
     def cont(self, signal: int = 0) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine import log
 from engine.errors import CrError
 from engine.kernel.libc import NR, syscall
+from engine.kernel.ptrace import WALL
 from engine.kernel.sockets import connect as connect_directly
 from engine.objects.socket_label import SocketLabels
 from engine.tape.stub import CLONE_VM
@@ -37,7 +38,6 @@ _KEEP = 0xFFFFFFFF
 _ROOT = 0
 _PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
 _SECBIT_NO_SETUID_FIXUP = 4
-_WALL = 0x40000000
 UCRED = struct.Struct("=iII")
 
 
@@ -197,5 +197,5 @@ def _actor(creds: Creds | None, ctx: RestoreContext) -> Iterator[Stub | None]:
         while not stand_in.tracee.wait().dead:
             continue
         tape = Tape()
-        tape.call("wait4", stand_in.tid, 0, _WALL, 0)
+        tape.call("wait4", stand_in.tid, 0, WALL, 0)
         root.run(tape)

@@ -46,6 +46,7 @@ from engine.kernel.memory import Memory
 from engine.tape.arch import PAGE
 from engine.tape.channel import Channel
 from engine.tape.foster import CLONE_NEWPID, CLONE_NEWUSER
+from engine.tape.rescue import NOBODY
 from engine.tape.runner import Runner
 from engine.tape.stub import CLONE_ARGS, CLONE_FILES, CLONE_FS, CLONE_VM
 from engine.tape.tape import Tape, int32_at
@@ -60,9 +61,6 @@ if TYPE_CHECKING:
 
 _CLONE_CHILD_SETTID = 0x01000000
 _MADV_DONTFORK = 10
-_NOBODY = 0x7FFFFFFF
-"""A pid that cannot be, /proc/sys/kernel/pid_max being at most 1 << 22."""
-_WALL = 0x40000000
 _ALL_FDS = 0xFFFFFFFF
 _PR_SET_NAME = 15
 _NAME = b"crucible-twin\0"
@@ -78,7 +76,7 @@ def bear(visit: Visit, foster: Foster) -> Twin:
     """Make a twin of a visited task that stands, as do all its threads. Raises Unborn when there can't be one; OSError
     or CrError when the visit is of no use any more."""
     with ExitStack() as undo:
-        with visit.reaping() as reaped:
+        with visit.rescue.reaping() as reaped:
             birth = _Birth(visit)
             try:
                 with or_unborn():
@@ -199,13 +197,13 @@ def _tape_of_parent(visit: Visit, reaped: int) -> Tape:
     """What the task runs, and `first` as well if the engine dies before it has said what is to become of it."""
     tape = Tape()
     tape.call("madvise", visit.scratch, PAGE, _MADV_DONTFORK)
-    own_pid = tape.buffer(struct.pack("<i", _NOBODY))
+    own_pid = tape.buffer(struct.pack("<i", NOBODY))
     args = tape.words(_CLONE_CHILD_SETTID, 0, own_pid, *[0] * 8)
     first = tape.call("clone3", args, CLONE_ARGS.size)
     tape.call("kill", int32_at(own_pid, 0), signal.SIGKILL, may_fail=True)
     tape.store(reaped, first)
-    tape.call("wait4", first, 0, _WALL, 0)
-    tape.store(reaped, _NOBODY)
+    tape.call("wait4", first, 0, ptrace.WALL, 0)
+    tape.store(reaped, NOBODY)
     return tape
 
 
@@ -249,7 +247,7 @@ def _tape_of_first() -> Tape:
     runs, if the engine dies before that is said, is the same, and a process without children has none to wait for."""
     tape = Tape()
     second = _add_clone(tape)
-    tape.call("wait4", second, 0, _WALL, 0, may_fail=True)
+    tape.call("wait4", second, 0, ptrace.WALL, 0, may_fail=True)
     tape.call("exit_group", 0)
     return tape
 

@@ -10,7 +10,7 @@ again:
   that maps the scratch area and falls through to `home`, which unmaps it, puts signal mask and registers back and
   jumps to where the thread was. Only while the engine is alive is that fall-through never reached.
 - Between tapes the interpreter waits in read(2) on a socket whose other end only the engine has. End of file leads to
-  the rescue tape, which closes what the visit opened, and then home.
+  the rescue tape (rescue.py), which closes what the visit opened, and then home.
 
 Way home without sigreturn: rt_sigreturn(2) would reset the restart block (arch/x86/kernel/signal.c,
 restore_sigcontext), and a nanosleep or poll that was interrupted by the freeze would end with EINTR.
@@ -36,7 +36,8 @@ from engine.kernel.procfs import read_limits
 from engine.tape import arch as architectures
 from engine.tape.arch import PAGE
 from engine.tape.home import Home
-from engine.tape.tape import HOME, INT32, LAST, MAY_FAIL, RECORD, Tape, int32_at
+from engine.tape.rescue import NO_FD, RescueTape
+from engine.tape.tape import LAST, RECORD, Tape, int32_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,11 +54,6 @@ _ARENA = PAGE
 """Tapes have pages of their own, so that what leads home can be kept from a child: birth.py."""
 _RLIMIT_NOFILE = 7
 _NO_SOCKET = 0x7FFFFFFF
-_NO_FD = 0xFFFFFFFFFFFFFFFF
-_NOTHING = RECORD.pack(NR["close"], MAY_FAIL, _NO_FD, *(0,) * 6)
-"""A record that does nothing."""
-_NOBODY = 0x7FFFFFFF
-_WALL = 0x40000000
 _MAP = 0x02 | 0x20 | 0x100000  # MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
 _PROT_RW = 3
 _POLL_MS = 50
@@ -71,6 +67,7 @@ class Visit:
     memory   of its process
     cave     where the code goes, shared by the visits of a process, which come one after the other
     scratch  page-aligned address of SCRATCH_SIZE free bytes in its address space
+    rescue   what the task does if the engine dies in it
     """
 
     def __init__(self, thread: ptrace.Tracee, pidfd: int, memory: Memory, cave: Cave, scratch: int) -> None:
@@ -80,6 +77,7 @@ class Visit:
         self.cave = cave
         self.scratch = scratch
         self.arch = architectures.current()
+        self.rescue = RescueTape(memory, scratch + _RESCUE)
         self._socket: socket.socket | None = None
         self._remote_socket = -1
         self._restore_limit: tuple[int, int, int] | None = None
@@ -115,7 +113,7 @@ class Visit:
         self._home.prepare(self.scratch, SCRATCH_SIZE)
         boot = self.cave.address + arch.BOOT
         self._home.set_registers(
-            arch.calling(self._home.registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, _NO_FD, 0)
+            arch.calling(self._home.registers, boot, NR["mmap"], self.scratch, SCRATCH_SIZE, _PROT_RW, _MAP, NO_FD, 0)
         )
         thread.set_sigmask(ptrace.ALL_SIGNALS)
         result = self._home.step_over_syscall()
@@ -126,22 +124,21 @@ class Visit:
 
     def _connect(self) -> None:
         """Make the socket pair in the task and take one end of it."""
-        rescue = self.scratch + _RESCUE
-        close_first, close_second = self._write_rescue_tape(rescue)
+        rescue = self.rescue
+        rescue.write()
         tape = Tape()
         pair = tape.buffer(8)
         tape.call("socketpair", socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC, 0, pair)
-        tape.store(close_first, int32_at(pair, 0))
-        tape.store(close_second, int32_at(pair, 4))
-        tape.store(close_second, _NO_FD)
+        tape.store(rescue.first, int32_at(pair, 0))
+        tape.store(rescue.second, int32_at(pair, 4))
+        tape.store(rescue.second, NO_FD)
         tape.call("close", int32_at(pair, 4))
-        self._slot = close_second
         arena = self.arena
-        self.memory.write(self.scratch, _MAILBOX.pack(0, rescue))
+        self.memory.write(self.scratch, _MAILBOX.pack(0, rescue.address))
         self.memory.write(arena, tape.compile(arena))
         arch = self.arch
         result = self._interpret(arena)
-        if result == -errno.EMFILE and self._widen_limit(rescue):
+        if result == -errno.EMFILE and self._widen_limit():
             self.memory.write(arena, tape.compile(arena))
             result = self._interpret(arena)
         if result < 0:
@@ -169,7 +166,7 @@ class Visit:
             self.arch.interpreting(self._home.registers, self.cave.address, record, number, self.scratch)
         )
 
-    def _widen_limit(self, rescue: int) -> bool:
+    def _widen_limit(self) -> bool:
         """Let a task whose descriptor table is full have a few more, until it is left or rescued. False where its hard
         limit leaves no room."""
         limit = read_limits(self.memory.pid)[_RLIMIT_NOFILE]
@@ -178,7 +175,7 @@ class Visit:
         old, wider = self.scratch + _LIMITS, self.scratch + _LIMITS + 16
         self.memory.write(old, struct.pack("<4Q", limit.soft, limit.hard, limit.hard, limit.hard))
         self._restore_limit = (NR["setrlimit"], _RLIMIT_NOFILE, old)
-        self.memory.write(rescue, RECORD.pack(NR["setrlimit"], MAY_FAIL, _RLIMIT_NOFILE, old, *(0,) * 5))
+        self.rescue.set_limit(_RLIMIT_NOFILE, old)
         tape = Tape()
         tape.call("setrlimit", _RLIMIT_NOFILE, wider)
         arena = self.arena
@@ -190,13 +187,6 @@ class Visit:
 
     def _killed(self) -> CrError:
         return CrError(f"task {self.memory.pid}: was killed while it was dumped")
-
-    def _write_rescue_tape(self, rescue: int) -> tuple[int, int]:
-        """Places for the calls of _widen_limit() and reaping(), two closes, of nothing as yet, and home. Returns the
-        addresses of the two descriptor slots."""
-        last = RECORD.pack(NR["close"], MAY_FAIL | HOME, _NO_FD, *(0,) * 6)
-        self.memory.write(rescue, 3 * _NOTHING + last)
-        return rescue + 2 * RECORD.size + 8, rescue + 3 * RECORD.size + 8
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -224,9 +214,9 @@ class Visit:
         """The limit that _widen_limit() changed, and the descriptor of a lend() that an error kept from closing it."""
         if self._restore_limit:
             self._home.call(*self._restore_limit)
-        (number,) = struct.unpack("<Q", self.memory.read(self._slot, 8))
-        if number & INT32 != _NO_FD & INT32:
-            self._home.call(NR["close"], number & INT32)
+        number = self.rescue.second_descriptor()
+        if number is not None:
+            self._home.call(NR["close"], number)
 
     def _stopped_by_us(self, status: ptrace.Status) -> bool:
         if status.dead:
@@ -273,17 +263,6 @@ class Visit:
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
 
-    @contextmanager
-    def reaping(self) -> Iterator[int]:
-        """For the length of a with block: the rescue tape reaps the child whose pid is stored at the address that is
-        yielded."""
-        place = self.scratch + _RESCUE + RECORD.size
-        self.memory.write(place, RECORD.pack(NR["wait4"], MAY_FAIL, _NOBODY, 0, _WALL, *(0,) * 4))
-        try:
-            yield place + 8
-        finally:
-            self.memory.write(place, _NOTHING)
-
     def finish(self, tape: Tape) -> None:
         """Wait for the tape that start() began and take its results. Raises TapeError."""
         stopped_at = self._await_tape()
@@ -328,7 +307,7 @@ class Visit:
         control = tape.buffer(bytes(16) + b"\xff" * 8)
         header = tape.words(0, 0, tape.words(byte, 1), 1, control, 24, 0)
         tape.call("recvmsg", self._remote_socket, header, socket.MSG_CMSG_CLOEXEC)
-        tape.store(self._slot, int32_at(control, 16))
+        tape.store(self.rescue.second, int32_at(control, 16))
         self.start(tape)
         socket.send_fds(self._socket, [b"!"], [fd])
         self.finish(tape)
@@ -346,7 +325,7 @@ class Visit:
         happens. Raises TapeError."""
         tape = Tape()
         made = tape.call(name, *args)
-        tape.store(self._slot, made)
+        tape.store(self.rescue.second, made)
         self.run(tape)
         try:
             return syscall(NR["pidfd_getfd"], self.pidfd, made.result, 0)
@@ -356,6 +335,6 @@ class Visit:
     def _close(self, number: int) -> None:
         """A descriptor of the task that its rescue tape would close."""
         tape = Tape()
-        tape.store(self._slot, _NO_FD)
+        tape.store(self.rescue.second, NO_FD)
         tape.call("close", number)
         self.run(tape)
