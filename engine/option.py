@@ -1,4 +1,4 @@
-"""What one option of the command line is. The options themselves are in engine/options.py."""
+"""What one option of the command line is, and a table of them. The options themselves are in engine/options.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from engine.option_values import append, replace, string
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, ClassVar
 
     from engine.option_values import Combine, Parse
 
@@ -68,6 +68,42 @@ class Option:
     def __set_name__(self, owner: type, attribute: str) -> None:
         self.attribute = self.into or attribute
         self.name = attribute.replace("_", "-")
+
+
+class Table:
+    """Base of a class in whose body stand options. An object of it holds the values of one run.
+
+    table  the options by name
+    given  attributes that somebody set, to tell a default from a wish
+    """
+
+    table: ClassVar[dict[str, Option]]
+
+    def __init_subclass__(cls) -> None:
+        cls.table = {option.name: option for option in vars(cls).values() if isinstance(option, Option)}
+
+    def __init__(self) -> None:
+        for option in self.table.values():
+            if not option.into:
+                default = option.default
+                setattr(self, option.attribute, default.copy() if isinstance(default, list) else default)
+        self.given: set[str] = set()
+
+    def use(self, option: Option, text: str | None) -> None:
+        """Use an option once, as the command line and configuration files do. Raises OptionError."""
+        try:
+            self.set(option, option.combine(getattr(self, option.attribute), text))
+        except ValueError as exc:
+            shown = f"--{option.name}" if text is None else f"--{option.name} {text}"
+            raise OptionError(f"{shown}: {exc}") from None
+
+    def set(self, option: Option, value: Any) -> None:
+        """Give an option a value of its own type."""
+        setattr(self, option.attribute, value)
+        self.given.add(option.attribute)
+        if value:
+            for attribute, pulled in option.pulls.items():
+                setattr(self, attribute, pulled)
 
 
 def flag(

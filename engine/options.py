@@ -14,12 +14,10 @@ from __future__ import annotations
 import os
 
 from engine import option_values as values
-from engine.option import Option, OptionError, custom, flag, many, one
+from engine.option import Table, custom, flag, many, one
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from engine.rpc.client import Client
 
 COMMANDS = tuple(
@@ -31,10 +29,9 @@ _REMOTE = "dump pre-dump restore"
 _REMOTE_DAEMONS = "image-proxy image-cache"
 
 
-class Options:
+class Options(Table):
     """The values of one run.
 
-    given           attributes that somebody set, to tell a default from a wish
     command, words  the verb and what follows it ("cpuinfo", ["dump"])
     images_dir_fd   the images directory, opened before the work dir is entered (engine/places.py)
     client          who asked for this by RPC, if somebody did
@@ -344,35 +341,15 @@ class Options:
     ms: bool = flag("check", "no longer exists", negatable=False)
 
     def __init__(self) -> None:
-        for option in OPTIONS.values():
-            if not option.into:
-                default = option.default
-                setattr(self, option.attribute, default.copy() if isinstance(default, list) else default)
-        self.given: set[str] = set()
+        super().__init__()
         self.command = ""
         self.words: list[str] = []
         self.images_dir_fd = -1
         self.client: Client | None = None
-
-    def use(self, option: Option, text: str | None) -> None:
-        """Use an option once, as the command line and configuration files do. Raises OptionError."""
-        try:
-            self.set(option, option.combine(getattr(self, option.attribute), text))
-        except ValueError as exc:
-            shown = f"--{option.name}" if text is None else f"--{option.name} {text}"
-            raise OptionError(f"{shown}: {exc}") from None
-
-    def set(self, option: Option, value: Any) -> None:
-        """Give an option a value of its own type."""
-        setattr(self, option.attribute, value)
-        self.given.add(option.attribute)
-        if value:
-            for attribute, pulled in option.pulls.items():
-                setattr(self, attribute, pulled)
 
     def allows_external_peer(self, inode: int) -> bool:
         """Whether --ext-unix-sk covers the unix socket with this inode number."""
         return self.ext_unix_sk is not None and (not self.ext_unix_sk or inode in self.ext_unix_sk)
 
 
-OPTIONS: dict[str, Option] = {o.name: o for o in vars(Options).values() if isinstance(o, Option)}
+OPTIONS = Options.table
