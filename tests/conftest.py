@@ -1,10 +1,11 @@
-"""A directory for images, and a disk that can be filled."""
+"""A directory for images, a disk that can be filled, and hypothesis without deadlines."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.disk import mounted
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engine.images.directory import ImageDir
+
+# How long an example takes says nothing on a machine that is busy.
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from engine.images.directory import ImageDir
 
-same_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+same_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
 
 
 @pytest.fixture

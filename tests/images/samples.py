@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from engine.images.runs import LAZY, PRESENT
+from engine.images.pagemap import PagemapWriter
+from engine.images.runs import LAZY, PAGE, PRESENT
 from engine.images.schema import message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from engine.images.directory import ImageDir
     from engine.images.reader import ImageReader
@@ -98,6 +100,17 @@ def ghost(images: ImageDir) -> None:
         writer.put(message("ghost_file_entry")(uid=0, gid=0, mode=0o100600, chunks=True, size=1 << 20))
         for offset, data in ((0, b"start"), (9000, b"middle")):
             put_ghost_chunk(writer, offset, data)
+
+
+def write_pagemap(images: ImageDir, id: int, runs: Iterable[tuple[int, int, int]], pages: bytes = b"") -> None:
+    """A page map id with pages-id.img."""
+    with PagemapWriter(images, id, "PAGEMAP", id) as writer:
+        os.write(writer.pages_fd, pages)
+        writer.write(runs)
+
+
+def page_of(letter: str, count: int = 1) -> bytes:
+    return letter.encode() * PAGE * count
 
 
 SAMPLES: dict[tuple[str | int, ...], Callable[[ImageDir], None]] = {

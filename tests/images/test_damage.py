@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
     from engine.images.directory import ImageDir
 
-same_directory = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None
-)
+same_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 
 
 @pytest.fixture

@@ -69,7 +69,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type
     return wanted
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example([["write 1 7"], ["drop 1"], ["move 2 1"], ["renew 2"]])
 @example([["drop 3"], ["write 3 0"], ["move 4 5", "move 5 4"], ["grow", "child"]])
 @given(_ROUNDS)

@@ -47,11 +47,7 @@ def test_data_between_holes(file: int, fiemap: bool) -> None:
     os.pwrite(file, b"x" * BLOCK, 4 * BLOCK)
     os.pwrite(file, b"x", 50 * BLOCK)
     os.pwrite(file, b"x", size - 1)
-    assert data_ranges(file, size, fiemap) == [
-        (3 * BLOCK, 5 * BLOCK),
-        (50 * BLOCK, 51 * BLOCK),
-        (100 * BLOCK, size),
-    ]
+    assert data_ranges(file, size, fiemap) == [(3 * BLOCK, 5 * BLOCK), (50 * BLOCK, 51 * BLOCK), (100 * BLOCK, size)]
 
 
 def test_only_the_first_bytes(file: int, fiemap: bool) -> None:
@@ -85,7 +81,7 @@ def test_file_system_without_fiemap() -> None:
         os.close(fd)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sets(st.integers(0, 60)))
 def test_what_is_left_out_reads_as_zeros(file: int, fiemap: bool, blocks: set[int]) -> None:
     os.truncate(file, 0)

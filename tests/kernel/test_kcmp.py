@@ -58,9 +58,7 @@ def test_files(pipes: list[int]) -> None:
 
 def test_the_order_is_one(pipes: list[int]) -> None:
     pid = os.getpid()
-    below = {
-        fd: {other for other in pipes if kcmp(pid, pid, KCMP_FILE, other, fd) == LESS} for fd in pipes
-    }
+    below = {fd: {other for other in pipes if kcmp(pid, pid, KCMP_FILE, other, fd) == LESS} for fd in pipes}
     assert sorted(len(smaller) for smaller in below.values()) == list(range(len(pipes)))
 
 
@@ -74,9 +72,7 @@ def test_epoll_targets(pipes: list[int]) -> None:
         poll.register(number)
         at = poll.fileno()
         # Watches under one number stand in the order of their files' addresses: either may be the first.
-        equal = [
-            [kcmp_epoll(pid, fd, pid, at, number, index) == EQUAL for index in (0, 1)] for fd in (first, second)
-        ]
+        equal = [[kcmp_epoll(pid, fd, pid, at, number, index) == EQUAL for index in (0, 1)] for fd in (first, second)]
         assert sorted(equal) == [[False, True], [True, False]]
         with pytest.raises(FileNotFoundError):
             kcmp_epoll(pid, first, pid, at, number, 2)

@@ -59,7 +59,9 @@ def test_numbers_of_this_machine_agree_with_the_headers() -> None:
     needs_compiler()
     macros = subprocess.run(
         ["cc", "-E", "-dM", "-include", "asm/unistd.h", "-x", "c", "/dev/null"],
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     headers = {name: int(nr) for name, nr in re.findall(r"#define __NR_(\w+) (\d+)\n", macros)}
     assert len(headers) > 300

@@ -78,7 +78,7 @@ def _judge(status: int | None, answers: list[Any], asked: int) -> None:
     assert status is None or status in (0, 1, 255)
 
 
-_quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_quick = settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @_quick

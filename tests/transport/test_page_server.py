@@ -160,7 +160,7 @@ _MESSAGES = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.one_of(_MESSAGES, st.binary(max_size=40), st.just(_A)), max_size=8))
 def test_any_bytes(said: list[PageMessage | bytes]) -> None:
     """Either all has been said to be complete, and the images are sound, or nothing is left and it is said why."""

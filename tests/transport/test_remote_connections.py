@@ -123,7 +123,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 @pytest.mark.parametrize("door", ["a dump", "a restore", "the image proxy"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(is_greeted=st.booleans(), rubbish=_frames())
 def test_rubbish(fuzzed: Pair, door: str, is_greeted: bool, rubbish: bytes) -> None:
     """It is answered by an error and the end, or by the end alone, and costs one line of the log."""
