@@ -114,6 +114,18 @@ def descendants(root: int) -> list[int]:
     return tree
 
 
+def doings() -> str:
+    """What the tasks of the sandbox are doing, for a report about something that hangs."""
+    lines = []
+    for entry in sorted(Path("/proc").glob("[0-9]*/task/[0-9]*")):
+        try:
+            comm, state = (entry / "comm").read_text().strip(), (entry / "stat").read_text().rpartition(") ")[2][0]
+            lines.append(f"  {entry.name} ({comm}) {state} in {(entry / 'wchan').read_text()}")
+        except OSError:
+            continue
+    return "\n".join(["tasks of the sandbox:", *lines])
+
+
 def _numbers(directory: str) -> list[int]:
     """The tasks that a directory of /proc names; none if its process has gone (ESRCH: while the path was walked)."""
     try:

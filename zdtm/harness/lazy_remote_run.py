@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from zdtm.harness import host, sandbox
-from zdtm.harness.init import Init, descendants
+from zdtm.harness.init import Init, descendants, doings
 from zdtm.harness.item import ITEM_SECONDS, Bad, NothingToSabotage
 from zdtm.harness.lazy_run import LazyRun
 from zdtm.harness.sandbox import Result
@@ -50,7 +50,7 @@ class LazyRemoteRun(LazyRun):
         with self._ends[1]:
             keeper = sandbox.start_elsewhere(lambda: self._do(steps), directory)
         if self.init.wait_exit(keeper, self._limit(ITEM_SECONDS)) is None:
-            raise Bad("engine", f"the restored tree does not end\n{self._tasks()}")
+            raise Bad("engine", f"the restored tree does not end\n{doings()}")
         result = sandbox.result_of(directory)
         self.seconds |= result.seconds
         if result.outcome == "failed":

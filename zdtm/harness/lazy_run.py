@@ -7,7 +7,7 @@ import select
 from collections.abc import Callable
 from pathlib import Path
 
-from zdtm.harness.init import died_how
+from zdtm.harness.init import died_how, doings
 from zdtm.harness.item import Bad
 from zdtm.harness.run import ENGINE_SECONDS, Run
 
@@ -54,4 +54,4 @@ class LazyRun(Run):
         status = self.init.wait_exit(server, self._limit(ENGINE_SECONDS))
         if status != 0:
             how = "still runs" if status is None else died_how(status)
-            raise Bad("engine", f"{verb}: {how}\n{self._engine_says(verb, images)}\n{self._tasks()}")
+            raise Bad("engine", f"{verb}: {how}\n{self._engine_says(verb, images)}\n{doings()}")

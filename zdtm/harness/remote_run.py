@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from zdtm.harness.init import died_how
+from zdtm.harness.init import died_how, doings
 from zdtm.harness.item import Bad
 from zdtm.harness.run import ENGINE_SECONDS, FINISH_SECONDS, Run
 
@@ -64,7 +64,7 @@ class RemoteRun(Run):
         self.init.wait_for(lambda: said() or self.init.has_died(pid), self._limit(ENGINE_SECONDS))
         match = said()
         if match is None:
-            raise Bad("engine", f"{name} does not become ready\n{log.read_text() if log.exists() else self._tasks()}")
+            raise Bad("engine", f"{name} does not become ready\n{log.read_text() if log.exists() else doings()}")
         return pid, match[1]
 
     def _socket(self, name: str) -> Path:

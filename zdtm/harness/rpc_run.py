@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.images.schema import enum, message
-from zdtm.harness.init import died_how
+from zdtm.harness.init import died_how, doings
 from zdtm.harness.item import Bad
 from zdtm.harness.rpc import Client
 from zdtm.harness.run import ENGINE_SECONDS, Run
@@ -73,7 +73,7 @@ class RpcRun(Run):
             poll.register(ours, select.POLLIN)
             self.init.wait_for(lambda: meanwhile() or poll.poll(0), self._limit(ENGINE_SECONDS))
             if not poll.poll(0):
-                raise Bad("engine", f"{verb} was not answered\n{self._engine_says(verb, images)}\n{self._tasks()}")
+                raise Bad("engine", f"{verb} was not answered\n{self._engine_says(verb, images)}\n{doings()}")
             try:
                 answer = client.receive()[0]
             except EOFError as problem:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import zdtm.plugins
 from zdtm.harness import host
-from zdtm.harness.init import Init, descendants, died_how
+from zdtm.harness.init import Init, descendants, died_how, doings
 from zdtm.harness.item import Bad, Item, NothingToSabotage
 from zdtm.harness.oracle.compare import as_text, differences
 from zdtm.harness.oracle.picture import KINDS, STEADY_KINDS, Picture, take, wait_until_quiet
@@ -83,7 +83,7 @@ class Run:
         if self.init.has_died(self.root):
             raise Bad("program", f"ended before it was ready: {died_how(self.init.statuses[self.root])}")
         if not said:
-            raise Bad("program", f"not ready after {READY_SECONDS * self.item.scale:.0f} s\n{self._tasks()}")
+            raise Bad("program", f"not ready after {READY_SECONDS * self.item.scale:.0f} s\n{doings()}")
 
     def finish(self) -> None:
         """SIGTERM; the program must say PASS and end with 0."""
@@ -91,7 +91,7 @@ class Run:
             os.kill(self.root, signal.SIGTERM)
             status = self.init.wait_exit(self.root, self._limit(FINISH_SECONDS))
         if status is None:
-            raise Bad("program", f"still runs {FINISH_SECONDS * self.item.scale:.0f} s after SIGTERM\n{self._tasks()}")
+            raise Bad("program", f"still runs {FINISH_SECONDS * self.item.scale:.0f} s after SIGTERM\n{doings()}")
         verdict = next((line for line in self._said() if line.startswith((PASS, FAIL))), "no verdict")
         if verdict != PASS or status != 0:
             raise Bad("program", f"{verdict}, {died_how(status)}")
@@ -190,9 +190,7 @@ class Run:
             status = self.init.statuses.pop(pid, None)
         if status is None:
             said = self._engine_says(verb, images)
-            raise Bad(
-                "engine", f"{verb} still runs after {ENGINE_SECONDS * self.item.scale:.0f} s\n{said}\n{self._tasks()}"
-            )
+            raise Bad("engine", f"{verb} still runs after {ENGINE_SECONDS * self.item.scale:.0f} s\n{said}\n{doings()}")
         if status != 0:
             raise Bad("engine", f"{verb}: {died_how(status)}\n{self._engine_says(verb, images)}")
 
@@ -208,7 +206,7 @@ class Run:
 
     def _expect_gone(self, tree: list[int]) -> None:
         if not self.init.wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in tree), GONE_SECONDS):
-            raise Bad("engine", f"the dump worked, but tasks are still there\n{self._tasks()}")
+            raise Bad("engine", f"the dump worked, but tasks are still there\n{doings()}")
         status = self.init.statuses.pop(self.root)
         if status != signal.SIGKILL:
             raise Bad(
@@ -288,17 +286,6 @@ class Run:
             self._copy = None
 
     # Helpers.
-
-    def _tasks(self) -> str:
-        """What the tasks are doing, for a report about something that hangs."""
-        lines = []
-        for entry in sorted(Path("/proc").glob("[0-9]*/task/[0-9]*")):
-            try:
-                comm, state = (entry / "comm").read_text().strip(), (entry / "stat").read_text().rpartition(") ")[2][0]
-                lines.append(f"  {entry.name} ({comm}) {state} in {(entry / 'wchan').read_text()}")
-            except OSError:
-                continue
-        return "\n".join(["tasks of the sandbox:", *lines])
 
     def _limit(self, seconds: float) -> float:
         return seconds * self.item.scale
