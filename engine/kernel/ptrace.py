@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import struct
+import time
 from typing import NamedTuple
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -34,6 +35,9 @@ SIGTRAP = 5
 SIGINFO_SIZE = 128
 ALL_SIGNALS = (1 << 64) - 1
 WALL = 0x40000000
+_SIGKILL = 9
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 2e-5, 1e-2
+"""Between two looks at a leader, in seconds."""
 
 
 class _Iovec(ctypes.Structure):
@@ -110,6 +114,20 @@ class Tracee:
                 return Status(os.waitpid(self.tid, WALL)[1])
             except InterruptedError:
                 continue
+
+    def wait_as_leader(self) -> Status:
+        """wait() for the leader of a process of which other threads are traced, too: somebody may kill it. The kernel
+        does not tell of a leader's death before theirs have been waited for (kernel/exit.c, delay_group_leader), so it
+        has to be looked for now and then."""
+        from engine.kernel.proc_stat import read_stat
+
+        pause = _SHORTEST_PAUSE
+        while (status := self.poll()) is None:
+            if pause >= _LONGEST_PAUSE and read_stat(self.tid, self.tid).state == "Z":
+                return Status(_SIGKILL)
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        return status
 
     def wait_for_stop(self) -> Status:
         """Wait for the stop that interrupt() asked for, or for the thread's death. A signal that comes first is

@@ -177,19 +177,45 @@ def test_a_pre_dump_and_a_restore_show_it(subject: Subject, tmp_path: Path) -> N
     subject.check_counting()
 
 
+def _aside(*words: object, ready: int = -1) -> int:
+    """The pid of a command that says nothing here, and is not begun before something can be read from `ready`."""
+    child = os.fork()
+    if not child:
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
+        if ready >= 0:
+            os.read(ready, 1)
+        os._exit(_crucible(*words))
+    return child
+
+
 def test_a_page_server_shows_it(subject: Subject, tmp_path: Path) -> None:
     here, there = _images(tmp_path / "here"), _images(tmp_path / "there")
 
     def work() -> int:
         ours, theirs = socket.socketpair()
         where = ["--page-server", "--ps-socket", theirs.fileno()]
-        child = os.fork()
-        if not child:
-            os.dup2(os.open("/dev/null", os.O_WRONLY), 2)
-            os._exit(_crucible("dump", "-t", subject.pid, "-R", "-D", here, "--link-remap", *where))
+        child = _aside("dump", "-t", subject.pid, "-R", "-D", here, "--link-remap", *where)
         theirs.close()
         status = _crucible("page-server", "-D", there, "--ps-socket", ours.fileno())
         return status or os.waitpid(child, 0)[1]
 
     said = _on_terminal(work)
     assert re.search(r"Receiving memory .*\d/\?\s+MiB", said), said
+
+
+def test_a_lazy_restore_shows_it(subject: Subject, tmp_path: Path) -> None:
+    """The daemon, that is."""
+    images = _images(tmp_path / "images")
+    _command("dump", "-t", subject.pid, "-D", images, "--link-remap")
+    subject.process.wait()
+    wait_until(subject.gone, "the dumped tree is gone")
+
+    def work() -> int:
+        ready, tells = os.pipe()
+        child = _aside("restore", "-d", "--lazy-pages", "-D", images, ready=ready)
+        status = _crucible("lazy-pages", "-D", images, "--status-fd", tells)
+        return status or os.waitpid(child, 0)[1]
+
+    said = _on_terminal(work)
+    assert re.search(r"Bringing memory .*\d/\d+\.\d\s+MiB", said), said
+    subject.check_counting()

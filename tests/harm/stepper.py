@@ -58,14 +58,13 @@ def run(work: Callable[[], int], at: int = 0, victim: str = "", request: int | N
     victim  "worker" or "engine", the process that waits for it: the one to be killed; "": the call fails with EIO
     """
     go_read, go_write = os.pipe()
-    child = os.fork()
-    if not child:
+
+    def wait_and_work() -> int:
         os.close(go_write)
         os.read(go_read, 1)
-        code = 70
-        with contextlib.suppress(BaseException):
-            code = work()
-        os._exit(code)
+        return work()
+
+    child = forked(wait_and_work)
     os.close(go_read)
     options = ptrace.O_TRACESYSGOOD | ptrace.O_EXITKILL | ptrace.O_TRACEFORK
     engine = ptrace.Tracee.seize(child, options)
@@ -77,6 +76,17 @@ def run(work: Callable[[], int], at: int = 0, victim: str = "", request: int | N
     while not (status := engine.wait()).dead:
         engine.cont(status.signal if status.is_signal else 0)
     return Outcome(steps, status.raw)
+
+
+def forked(work: Callable[[], int]) -> int:
+    """The pid of a child that does some work; what that returns is its exit status."""
+    child = os.fork()
+    if not child:
+        code = 70
+        with contextlib.suppress(BaseException):
+            code = work()
+        os._exit(code)
+    return child
 
 
 def _await_worker(engine: ptrace.Tracee) -> ptrace.Tracee:

@@ -140,6 +140,16 @@ class Subject:
         """Link remaps in the subject's directory."""
         return [name for name in os.listdir(self.place) if name.startswith("link_remap")]
 
+    def remove_remaps(self) -> None:
+        for name in self.remaps():
+            os.unlink(self.place / name)
+
+    def is_alone(self) -> bool:
+        """Whether no process that is not of the tree has come to live here: whatever an engine leaves is this process's
+        child at last."""
+        here = children_of(os.getpid())
+        return not {int(pid) for pid, state in map(str.split, here) if state == "alive"} - set(self.pids)
+
     def settles(self, where: str) -> bool:
         """Wait until the tree is wholly there, which is told by all its threads counting on, or wholly gone."""
         start = self.counts()
@@ -165,3 +175,4 @@ class Subject:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        wait_until(self.gone, "the tree has been killed")

@@ -5,44 +5,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
-import engine.cli
 import engine.dump_tree
 import engine.restore
 from engine.kernel import ptrace
 from tests.harm import stepper
-from tests.harm.subject import Subject, children_of
+from tests.harm.subject import children_of
+from tests.harm.verbs import Dumped, dump, fresh, log_of, restore, verb
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.harm.subject import Subject
+
 _SHARDS = 4
-
-
-@pytest.fixture
-def subject(tmp_path: Path) -> Iterator[Subject]:
-    with Subject(tmp_path / "subject") as running:
-        yield running
-
-
-def _dump(subject: Subject, images: Path, *options: str) -> Callable[[], int]:
-    words = ["dump", "-t", str(subject.pid), "-D", str(images), "--link-remap", "-v4", "-o", "dump.log"]
-    return lambda: engine.cli.main(["crucible", *words, *options])
-
-
-def _restore(images: Path) -> Callable[[], int]:
-    return lambda: engine.cli.main(["crucible", "restore", "-D", str(images), "-d", "-v4", "-o", "restore.log"])
-
-
-def _fresh(images: Path) -> None:
-    shutil.rmtree(images, ignore_errors=True)
-    images.mkdir()
 
 
 @pytest.mark.parametrize("shard", range(_SHARDS))
@@ -56,21 +36,21 @@ def test_dump(
     """-R, so that a step after which the dump succeeds all the same leaves the tree running, too. The birth of the
     first twin begins with a change of options of its task; up to there a snapshot is a dump as any other."""
     images = tmp_path / "images"
-    _fresh(images)
+    fresh(images)
     engine.dump_tree.load_ahead()
-    assert _dump(subject, images, *options)() == 0
-    _remove(subject)
-    _fresh(images)
-    whole = stepper.run(_dump(subject, images, *options), request=begin)
-    assert whole.succeeded, (images / "dump.log").read_text()[-2000:]
-    _remove(subject)
+    assert dump(subject, images, *options)() == 0
+    subject.remove_remaps()
+    fresh(images)
+    whole = stepper.run(dump(subject, images, *options), request=begin)
+    assert whole.succeeded, log_of("dump", images)
+    subject.remove_remaps()
     for step in range(1 + shard, whole.steps + 1, _SHARDS):
-        _fresh(images)
-        outcome = stepper.run(_dump(subject, images, *options), step, victim, begin)
+        fresh(images)
+        outcome = stepper.run(dump(subject, images, *options), step, victim, begin)
         subject.check_unharmed()
         left = subject.remaps()
         assert not left or victim or outcome.succeeded, f"step {step} of {whole.steps}: {left} left behind"
-        _remove(subject)
+        subject.remove_remaps()
         wait_until(lambda: not _twins(os.getpid()), f"step {step} of {whole.steps}: no twin lives")
 
 
@@ -89,29 +69,20 @@ def _twins(pid: int) -> list[str]:
 @pytest.mark.parametrize("victim", ["worker", ""], ids=["killed", "failing"])
 def test_pre_dump(subject: Subject, tmp_path: Path, victim: str, shard: int) -> None:
     """The second one, which also takes over what watches the memory since the first."""
-    first, second = tmp_path / "first", tmp_path / "second"
-
-    def pre_dump(images: Path, *options: str) -> Callable[[], int]:
-        words = ["pre-dump", "-t", str(subject.pid), "-D", str(images), "-v4", "-o", "dump.log", *options]
-        return lambda: engine.cli.main(["crucible", *words])
+    first, second, which = tmp_path / "first", tmp_path / "second", ["-t", subject.pid]
 
     def try_second(step: int = 0) -> stepper.Outcome:
-        _fresh(first)
-        _fresh(second)
-        assert pre_dump(first)() == 0, (first / "dump.log").read_text()[-2000:]
-        return stepper.run(pre_dump(second, "--prev-images-dir", "../first"), step, victim)
+        fresh(first)
+        fresh(second)
+        assert verb("pre-dump", first, *which)() == 0, log_of("pre-dump", first)
+        return stepper.run(verb("pre-dump", second, *which, "--prev-images-dir", "../first"), step, victim)
 
     engine.dump_tree.load_ahead()
     whole = try_second()
-    assert whole.succeeded, (second / "dump.log").read_text()[-2000:]
+    assert whole.succeeded, log_of("pre-dump", second)
     for step in range(1 + shard, whole.steps + 1, _SHARDS):
         try_second(step)
         subject.check_unharmed()
-
-
-def _remove(subject: Subject) -> None:
-    for name in subject.remaps():
-        os.unlink(subject.place / name)
 
 
 @pytest.mark.parametrize("shard", range(_SHARDS))
@@ -119,24 +90,15 @@ def _remove(subject: Subject) -> None:
 def test_restore(subject: Subject, tmp_path: Path, victim: str, shard: int) -> None:
     """Nothing is left of a restore that did not come to its end, and all is there of one that did."""
     images = tmp_path / "images"
-    _fresh(images)
-    assert _dump(subject, images)() == 0, (images / "dump.log").read_text()[-2000:]
-    subject.process.wait()
-    wait_until(subject.gone, "the dumped tree is gone")
-    keep = tmp_path / "keep"
-    shutil.copytree(subject.place, keep)
-    whole = stepper.run(_restore(images))
-    assert whole.succeeded, (images / "restore.log").read_text()[-2000:]
-    _end(subject)
+    dumped = Dumped(subject, images)
+    whole = stepper.run(restore(images))
+    assert whole.succeeded, log_of("restore", images)
+    subject.end()
     for step in range(1 + shard, whole.steps + 1, _SHARDS):
-        shutil.copytree(keep, subject.place, dirs_exist_ok=True)
-        outcome = stepper.run(_restore(images), step, victim)
+        dumped.renew()
+        outcome = stepper.run(restore(images), step, victim)
         where = f"step {step} of {whole.steps}, status {outcome.status:#x}"
         if subject.settles(where):
             assert outcome.succeeded or victim, f"{where}: failed, but the tree is there"
-            _end(subject)
+            subject.end()
 
-
-def _end(subject: Subject) -> None:
-    subject.end()
-    wait_until(subject.gone, "the restored tree has been killed")

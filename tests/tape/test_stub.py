@@ -180,6 +180,20 @@ def test_stub_is_killed(pids: list[int]) -> None:
         stub.run(tape)
 
 
+@pytest.mark.parametrize("nr_threads", [1, 3])
+def test_stub_is_killed_in_a_tape(pids: list[int], nr_threads: int) -> None:
+    """The death of a leader is told only when those of the other threads have been waited for."""
+    stub = make(pids[0])
+    for tid in pids[1:nr_threads]:
+        stub.clone(tid, THREAD_FLAGS)
+    tape = Tape()
+    tape.call("ppoll", 0, 0, 0, 0, 8)
+    stub.start(tape)
+    os.kill(pids[0], signal.SIGKILL)
+    with pytest.raises(CrError, match=rf"task {pids[0]}: died \(wait status 0x9\) while it was restored"):
+        stub.finish(tape)
+
+
 def test_stub_dies_in_a_tape(pids: list[int]) -> None:
     stub = make(pids[0])
     tape = Tape()
