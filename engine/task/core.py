@@ -20,6 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from engine.task import (
+    apparmor,
     cgroups,
     controlling,
     cpu_state,
@@ -136,6 +137,7 @@ def of_zombie(ctx: DumpContext, task: Task) -> Message:
 def write_shared(ctx: DumpContext) -> None:
     """Images of the whole tree that belong to subjects above."""
     seccomp.write(ctx)
+    apparmor.write(ctx)
 
 
 def blocked_signals(thread: RestoredThread) -> int:

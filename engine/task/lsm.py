@@ -4,7 +4,7 @@ Only a thread itself may change its label, by a file that it has opened itself (
 it is given the engine's /proc. SELinux changes the context of a whole process and only while that has one thread;
 AppArmor that of a thread, and not any more once it has no_new_privs.
 
-Profiles must be loaded before a restore. Those of an AppArmor namespace, and several at once, are not restored.
+The profiles themselves: apparmor.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from engine.images.text import get_text, set_text
 from engine.kernel import lsm
 from engine.tape.tape import Tape
+from engine.task.apparmor import DumpedPolicies, RestoredPolicies
 
 if TYPE_CHECKING:
     from engine.dump_context import DumpContext
@@ -41,13 +42,13 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
     kind = ctx.part(Module).kind
     creds = core.thread_core.creds
     label = lsm.label(kind, thread.task.proc, thread.tid)
-    if kind == lsm.APPARMOR and ("//&" in label or label.startswith(":")):
-        problem = f"thread {thread.tid} is confined by several AppArmor profiles or in a namespace of them, {label}"
-        ctx.problems.add(problem, thread.task.pid, "run it under one profile")
     labels = {name: lsm.label(kind, thread.task.proc, thread.tid, name) for name in lsm.FUTURE[kind]}
     for name, value in ({"profile": label} | labels).items():
-        if value:
-            set_text(creds, f"lsm_{name}", value)
+        if not value:
+            continue
+        set_text(creds, f"lsm_{name}", value)
+        if kind == lsm.APPARMOR:
+            ctx.part(DumpedPolicies).collect(value, thread.task)
 
 
 # Restore
@@ -93,8 +94,11 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
     labels = {label for thread in task.threads for label in wanted.future_labels(thread).values()}
     labels |= {label for label in map(wanted.label, task.threads) if label}
     if wanted.kind == lsm.active():
-        for label in sorted(labels) if wanted.kind == lsm.SELINUX else ():
-            wanted.check_context(label, "it", task.pid)
+        for label in sorted(labels):
+            if wanted.kind == lsm.SELINUX:
+                wanted.check_context(label, "it", task.pid)
+            else:
+                ctx.part(RestoredPolicies).check(label, task.pid)
     elif labels and not wanted.is_said:
         wanted.is_said = True
         what = f"tasks have labels of {lsm.NAMES[wanted.kind]}, which is not active on this system"
@@ -116,6 +120,8 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     """While the task can still be given descriptors: what its threads need."""
     wanted = ctx.part(Wanted)
     if any(wanted.future_labels(thread) or _profile(wanted, thread) for thread in task.threads):
+        if wanted.kind == lsm.APPARMOR:
+            ctx.part(RestoredPolicies).load()
         ctx.part(_Given).numbers[task.pid] = give_proc(task.stub, ctx)
 
 
