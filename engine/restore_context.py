@@ -157,7 +157,7 @@ class RestoreContext(Parts):
         for task in self.tasks:
             if task.pid == pid:
                 return task
-        raise CrError(f"images name task {pid}, but the tree has none")
+        raise CrError(f"images name task {pid}, but the tree has none; they are damaged")
 
     def check_path(self, file_id: int, image: str) -> None:
         """Add to the problems that an image wants to have a file mapped, executed or entered which is none for that."""
@@ -177,7 +177,7 @@ class RestoreContext(Parts):
 
         entry = self.entries.get(file_id)
         if entry is None:
-            raise CrError(f"files.img has no file {file_id}, which other images refer to")
+            raise CrError(f"files.img has no file {file_id}, which other images refer to; it is damaged")
         kind = KIND_BY_TYPE.get(entry.type)
         if kind is None:
             raise CrError(f"files.img: file {file_id} has type {entry.type}, which this engine does not restore")
@@ -191,7 +191,7 @@ class RestoreContext(Parts):
         if file_id not in self.opened:
             kind, message = self.submessage(file_id)
             if file_id in self._opening:
-                raise CrError(f"files.img: file {file_id} depends on itself")
+                raise CrError(f"files.img: file {file_id} depends on itself; the image is damaged")
             self._opening.add(file_id)
             self.opened[file_id] = kind.open(message, self)
             self._opening.discard(file_id)

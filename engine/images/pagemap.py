@@ -161,7 +161,8 @@ class PageReader:
         try:
             while True:
                 if directory.identity in seen or len(seen) > MAX_PARENTS:
-                    raise CrError(f"{directory.name}: the parent links go round in circles, or further than any dump's")
+                    what = "the parent links go round in circles, or further than any dump's"
+                    raise CrError(f"{directory.name}: {what} (have each lead to the dump before)")
                 seen.add(directory.identity)
                 level = _Level(directory, id, kind)
                 self._levels.append(level)
@@ -169,7 +170,8 @@ class PageReader:
                     return
                 parent = directory.parent()
                 if parent is None:
-                    raise CrError(f"{level.path} refers to parent images, but its directory has no link `parent`")
+                    what = f"{level.path} refers to parent images, but its directory has no link `parent`"
+                    raise CrError(f"{what} (have it lead to the images of the dump before)")
                 parents.append(parent)
                 directory = parent
         finally:
@@ -192,9 +194,11 @@ class PageReader:
             elif flags & PARENT:
                 yield from self._resolve(depth + 1, vaddr, covered)
             elif depth:
-                raise CrError(f"{level.path}: the pages at {vaddr:#x} are needed by a later dump, but are lazy")
+                what = f"{level.path}: the pages at {vaddr:#x} are needed by a later dump, but are lazy"
+                raise CrError(f"{what} (dump without --lazy-pages what others build on)")
         if depth and covered < end:
-            raise CrError(f"{level.path}: the page at {covered:#x} is needed by a later dump, but is not there")
+            what = f"{level.path}: the page at {covered:#x} is needed by a later dump, but is not there"
+            raise CrError(f"{what} (does the link `parent` lead to the dump before?)")
 
 
 class _Level:

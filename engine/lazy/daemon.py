@@ -71,7 +71,8 @@ class LazyPages:
         try:
             daemon.listen(self._listener, NAME, 0o600)
         except OSError as error:
-            raise CrError(f"can't listen at {os.path.abspath(NAME)}: {text_of(error)}") from error
+            where = os.path.abspath(NAME)
+            raise CrError(f"can't listen at {where}: {text_of(error)} (one daemon a work directory)") from error
 
     def serve(self) -> int:
         """Until all has come. Whatever ends it before ends the tasks."""

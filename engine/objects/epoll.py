@@ -197,8 +197,8 @@ class _Registrar:
         """The file that a watch is for; images of CRIU have the number only."""
         file_id: int = item.id or self._table.get(item.tfd, 0)
         if not file_id:
-            pid = self._task.pid
-            raise CrError(f"task {pid}: epoll (file {entry.id}) watches descriptor {item.tfd}, which is not open there")
+            what = f"epoll (file {entry.id}) watches descriptor {item.tfd}, which is not open there"
+            raise CrError(f"task {self._task.pid}: {what}; the image is damaged")
         return file_id
 
     def _borrow(self, file_ids: list[int]) -> list[int]:

@@ -45,7 +45,9 @@ class Eventfd(FileKind):
 
     def check(self, entry: Message, ctx: RestoreContext) -> None:
         if entry.counter > _HIGHEST:
-            ctx.problems.add(f"eventfd (file {entry.id}): no counter can be {entry.counter}", remedy="damaged image")
+            ctx.problems.add(
+                f"eventfd (file {entry.id}): no counter can be {entry.counter}", remedy="the image is damaged"
+            )
 
     def open(self, entry: Message, ctx: RestoreContext) -> int:
         initial = min(entry.counter, _HIGHEST_INITIAL)

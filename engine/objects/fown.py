@@ -55,7 +55,8 @@ def restore(fd: int, entry: Message, ctx: RestoreContext) -> None:
     """Set signal and owner of a description once the restore is complete: nothing done to files before raises SIGIO,
     and an owner that is a thread exists by then. fd stays open until the restore ends."""
     if entry.pid_type not in _F_OWNER_TYPES:
-        raise CrError(f"files.img: a file's owner is of type {entry.pid_type}, which does not exist")
+        what = f"files.img: a file's owner is of type {entry.pid_type}, which does not exist"
+        raise CrError(f"{what}; the image is damaged")
     if entry.signum:
         fcntl.fcntl(fd, _F_SETSIG, entry.signum)
     if entry.pid or entry.uid or entry.euid:

@@ -127,7 +127,7 @@ def _add_watches(fd: int, watched: list[tuple[Message, int]], entry: Message, ct
     for _, file in watched:
         ctx.at_end(partial(os.close, file))
     if entry.event:
-        inotify_events.Replay(fd, _events_of(entry)).run()
+        inotify_events.Replay(fd, _events_of(entry), f"inotify (file {entry.id})").run()
     for item, file in watched:
         try:
             inotify_add_watch(fd, file_of_descriptor(file), IN_IGNORED, item.wd)

@@ -56,9 +56,10 @@ class _Object(NamedTuple):
 
 
 class Replay:
-    """Events happening again in a new instance, which has no watch yet. fd: the instance."""
+    """Events happening again in a new instance, which has no watch yet. fd: the instance; what: its name in errors."""
 
-    def __init__(self, fd: int, events: list[InotifyEvent]) -> None:
+    def __init__(self, fd: int, events: list[InotifyEvent], what: str) -> None:
+        self._what = what
         self._fd = fd
         self._events = events
         self._directories = directories(events)
@@ -74,7 +75,7 @@ class Replay:
         try:
             self._fill_queue()
             if bytes_of_events(self._fd) != sum(event.size for event in self._events):
-                raise CrError("the events that waited in an inotify instance did not all happen again")
+                raise CrError(f"{self._what}: the events that waited did not all happen again")
         finally:
             for file in (*self._objects.values(), *self._filler, self._away):
                 os.close(file.fd)
@@ -88,7 +89,7 @@ class Replay:
         spare = limit - len(before)
         room = len(after) + 1 if after else 0
         if room > spare:
-            raise CrError(f"{len(self._events)} inotify events waited, which is too many (raise {_LIMIT})")
+            raise CrError(f"{self._what}: {len(self._events)} events waited, which is too many (raise {_LIMIT})")
         self._fill(spare)
         self._happen(before)
         self._fill(1)

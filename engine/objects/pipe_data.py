@@ -94,7 +94,8 @@ def _peek(end: int, readable: int | None) -> list[bytes]:
     try:
         fcntl.fcntl(own_write, fcntl.F_SETPIPE_SZ, fcntl.fcntl(end, fcntl.F_GETPIPE_SZ))
         if syscall(NR["tee"], source, own_write, count, _SPLICE_F_NONBLOCK) != count:
-            raise CrError(f"the {count} bytes in a pipe can't be copied in one go")
+            what = f"pipe:[{os.fstat(end).st_ino}]: its {count} bytes can't be copied in one go"
+            raise CrError(f"{what} (does somebody outside the tree read it?)")
         packets = []
         while count:
             packets.append(os.read(own_read, count))
@@ -211,7 +212,7 @@ class Queues:
             for length in entry.packets or [len(data)]:
                 written = os.write(fd, data[start : start + length]) if length else 0
                 if written != length:
-                    raise CrError(f"pipe {pipe_id}: {written} of {length} bytes fit in again")
+                    raise CrError(f"pipe {pipe_id}: {written} of {length} bytes fit in again (is the image whole?)")
                 start += length
         except OSError as error:
             raise CrError(f"pipe {pipe_id}: can't be filled: {error.strerror}") from error

@@ -202,7 +202,8 @@ def _check_table(files_id: int, table: list[Message], ctx: RestoreContext) -> No
         raise CrError(f"{name}: a descriptor number is there twice or is impossible; the image is damaged")
     for entry in table:
         if ctx.entries and entry.id not in ctx.entries:
-            ctx.problems.add(f"{name}: descriptor {entry.fd} is of file {entry.id}, which files.img lacks")
+            what = f"{name}: descriptor {entry.fd} is of file {entry.id}, which files.img lacks"
+            ctx.problems.add(what, remedy="the image is damaged")
 
 
 def check(ctx: RestoreContext) -> None:

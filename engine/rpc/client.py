@@ -60,7 +60,7 @@ class Client:
         action = "query-ext-files"
         answer = self._ask(action, None)
         if not self._agrees(answer, action) or answer is None:
-            raise CrError("which files are external is not known, nothing has been dumped")
+            raise CrError("the client has not said which files are external (query-ext-files), nothing has been dumped")
         from engine.rpc.fields import add_externals
 
         add_externals(opts, answer.opts.external)

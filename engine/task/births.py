@@ -284,7 +284,7 @@ class Plan:
         for pid in candidates:
             if pid not in self.pids and not os.path.exists(f"/proc/{pid}"):
                 return pid
-        raise CrError("no pid is free for a helper task")
+        raise CrError("no pid is free for a helper task (raise /proc/sys/kernel/pid_max)")
 
     def joins(self, tasks: list[RestoredTask]) -> list[tuple[RestoredTask, int]]:
         """(task, group) of all setpgid(2) calls, in order. Everybody is born in the group of its session's leader, and

@@ -103,7 +103,8 @@ def check(thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> No
         problem = f"{name}: {len(info.gpregs.regs)} general and {len(info.fpsimd.vregs)} vector register words"
         ctx.problems.add(problem, task.pid, "the image is damaged")
     if info.gpregs.pstate & _PSTATE_MODE:
-        ctx.problems.add(f"{name}: pstate {info.gpregs.pstate:#x} is not that of 64-bit user mode", task.pid)
+        problem = f"{name}: pstate {info.gpregs.pstate:#x} is not that of 64-bit user mode"
+        ctx.problems.add(problem, task.pid, "no other tasks are restored")
     if info.HasField("sve") and not sve.is_sound(info.sve):
         problem = f"{name}: {len(info.sve)} bytes that are no vector registers"
         ctx.problems.add(problem, task.pid, "the image is damaged")

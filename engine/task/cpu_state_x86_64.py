@@ -116,9 +116,10 @@ def check(thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> No
     info = thread.core.thread_info
     name = f"core-{thread.tid}.img"
     if info.gpregs.cs != _USER_CS:
-        ctx.problems.add(f"{name}: thread runs in 32-bit mode", task.pid)
+        ctx.problems.add(f"{name}: thread runs in 32-bit mode", task.pid, "only 64-bit tasks are restored")
     elif info.gpregs.ss not in (0, _USER_SS):
-        ctx.problems.add(f"{name}: stack segment {info.gpregs.ss:#x} is not that of user mode", task.pid)
+        problem = f"{name}: stack segment {info.gpregs.ss:#x} is not that of user mode"
+        ctx.problems.add(problem, task.pid, "the image is damaged")
     fpregs = info.fpregs
     if max(fpregs.cwd, fpregs.swd, fpregs.twd, fpregs.fop) > _MAX_WORD:
         ctx.problems.add(f"{name}: x87 registers that have more than 16 bits", task.pid, "the image is damaged")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
+_DAMAGED = "the image is damaged"
 _NAMESPACES = ("pid", "net", "ipc", "uts", "time", "mnt", "user", "cgroup")
 """The order in which the engine's own namespaces are numbered, from 1."""
 _PID_MAX_LIMIT = 1 << 22
@@ -136,7 +137,8 @@ def read(ctx: RestoreContext) -> RestoredTask:
     for entry in entries:
         parent = by_pid.get(entry.ppid)
         if (parent is None) != (not by_pid) or (parent is None and entry.ppid):
-            raise CrError(f"pstree.img: task {entry.pid} has a parent, {entry.ppid}, that does not precede it")
+            what = f"pstree.img: task {entry.pid} has a parent, {entry.ppid}, that does not precede it"
+            raise CrError(f"{what}; {_DAMAGED}")
         task = RestoredTask(entry.pid, entry.pgid, entry.sid, parent)
         if parent:
             parent.children.append(task)
@@ -148,7 +150,7 @@ def read(ctx: RestoreContext) -> RestoredTask:
             with ctx.problems:
                 task.threads.append(RestoredThread(tid, ctx.images.read_one("CORE", tid)))
     if not by_pid or next(iter(by_pid.values())).is_dead:
-        raise CrError("pstree.img has no task, or a dead one at its root; the image is damaged")
+        raise CrError(f"pstree.img has no task, or a dead one at its root; {_DAMAGED}")
     ctx.tasks = list(by_pid.values())
     root = ctx.tasks[0]
     if root.sid != root.pid and not ctx.opts.shell_job:
@@ -174,25 +176,26 @@ def _check_numbers(entry: Message, known: set[int]) -> None:
     """Every number must be possible, and every thread's be its own. The leader comes first; a zombie's is 0, or what
     happened to lie in CRIU's memory (3.17)."""
     if not entry.threads:
-        raise CrError(f"pstree.img: task {entry.pid} has no leader among its threads; the image is damaged")
+        raise CrError(f"pstree.img: task {entry.pid} has no leader among its threads; {_DAMAGED}")
     for tid in (entry.pid, *entry.threads[1:]):
         if not 0 < tid < _PID_MAX_LIMIT or tid in known:
-            raise CrError(f"pstree.img: {tid} is not a possible pid here, or is there twice; the image is damaged")
+            raise CrError(f"pstree.img: {tid} is not a possible pid here, or is there twice; {_DAMAGED}")
         known.add(tid)
     if max(entry.pgid, entry.sid) >= _PID_MAX_LIMIT:
-        raise CrError(f"pstree.img: group {entry.pgid} or session {entry.sid} of task {entry.pid} is not possible")
+        what = f"group {entry.pgid} or session {entry.sid} of task {entry.pid} is not possible"
+        raise CrError(f"pstree.img: {what}; {_DAMAGED}")
 
 
 def _read_leader(ctx: RestoreContext, task: RestoredTask, tids: list[int]) -> None:
     core = ctx.images.read_one("CORE", task.pid)
     if not core.HasField("tc") or core.tc.task_state not in (ALIVE, DEAD, STOPPED):
-        raise CrError(f"core-{task.pid}.img has no task part (tc), or one in no known state; the image is damaged")
+        raise CrError(f"core-{task.pid}.img has no task part (tc), or one in no known state; {_DAMAGED}")
     if task.parent is not None and task.parent.is_dead:
-        raise CrError(f"pstree.img: task {task.pid} is the child of a dead one; the image is damaged")
+        raise CrError(f"pstree.img: task {task.pid} is the child of a dead one; {_DAMAGED}")
     is_dead = core.tc.task_state == DEAD
     is_zombie = is_dead and len(tids) == 1
     if (tids[0] == task.pid) == is_zombie:
-        raise CrError(f"pstree.img: task {task.pid} lives without a leader, or is dead with one; the image is damaged")
+        raise CrError(f"pstree.img: task {task.pid} lives without a leader, or is dead with one; {_DAMAGED}")
     if is_dead and not is_zombie:
         task.dead_leader = RestoredThread(task.pid, core)
     task.core = core

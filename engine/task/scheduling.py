@@ -34,7 +34,9 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
     for thread in task.all_threads:
         if thread.core.thread_core.sched_policy & ~_RESET_ON_FORK not in _KNOWN:
-            ctx.problems.add(f"core-{thread.tid}.img has an unknown scheduling policy", task.pid)
+            ctx.problems.add(
+                f"core-{thread.tid}.img has an unknown scheduling policy", task.pid, "the image is damaged"
+            )
 
 
 def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: RestoreContext) -> None:

@@ -83,7 +83,8 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
     if any(len(entry.siginfo) != ptrace.SIGINFO_SIZE for queue in queues for entry in queue.signals):
         ctx.problems.add("a siginfo in its core image has not 128 bytes", task.pid, "the image is damaged")
     if task.threads and len(task.core.tc.sigactions) != len(SIGNALS):
-        ctx.problems.add(f"its core image has {len(task.core.tc.sigactions)} signal handlers, not 62", task.pid)
+        problem = f"its core image has {len(task.core.tc.sigactions)} signal handlers, not {len(SIGNALS)}"
+        ctx.problems.add(problem, task.pid, "the image is damaged")
 
 
 def _queued(task: RestoredTask, queue: Message) -> Iterator[tuple[int, Message]]:

@@ -62,7 +62,8 @@ def ask_task(tape: Tape, task: Task, core: Message) -> Callable[[], None]:
 def check(task: RestoredTask, ctx: RestoreContext) -> None:
     """Timer ids are recreated by counting on kernels without a way to ask for one: they must be of a sane size."""
     if any(timer.it_id > _MAX_TIMER_ID for timer in task.core.tc.timers.posix):
-        ctx.problems.add(f"a POSIX timer in its core image has an id above {_MAX_TIMER_ID}", task.pid)
+        problem = f"a POSIX timer in its core image has an id above {_MAX_TIMER_ID}"
+        ctx.problems.add(problem, task.pid, "the image is damaged")
 
 
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:

@@ -84,7 +84,7 @@ def test_same_events(instances: tuple[int, int], happen: Callable[[], None]) -> 
     happen()
     events = kernel.inotify_queue(one)
     assert problem(events) is None
-    Replay(other, events).run()
+    Replay(other, events, "inotify").run()
     again = kernel.inotify_queue(other)
     assert [event._replace(cookie=0) for event in again] == [event._replace(cookie=0) for event in events]
     assert raw(other) == raw(one)
@@ -96,7 +96,7 @@ def test_overflow_in_the_middle(instances: tuple[int, int]) -> None:
     os.read(one, 100 * kernel.HEADER_SIZE)
     for _ in range(40):
         one_of_each_watch()
-    Replay(other, kernel.inotify_queue(one)).run()
+    Replay(other, kernel.inotify_queue(one), "inotify").run()
     assert raw(other) == raw(one)
 
 
@@ -104,7 +104,7 @@ def test_watch_that_was_taken_away(instances: tuple[int, int]) -> None:
     one, other = instances
     one_of_each_watch()
     inotify_rm_watch(one, 7)
-    Replay(other, kernel.inotify_queue(one)).run()
+    Replay(other, kernel.inotify_queue(one), "inotify").run()
     assert raw(other) == raw(one)
 
 
@@ -120,7 +120,7 @@ def test_looking_changes_nothing(instances: tuple[int, int]) -> None:
 
 def test_watch_descriptors_are_free_again(instances: tuple[int, int]) -> None:
     _, other = instances
-    Replay(other, [Event(5, IN_CREATE, 0, b"x")]).run()
+    Replay(other, [Event(5, IN_CREATE, 0, b"x")], "inotify").run()
     inotify_add_watch(other, "d", IN_ALL_EVENTS, 5)
     inotify_add_watch(other, "f", IN_ALL_EVENTS, 1)
     os.utime("f")
@@ -151,10 +151,8 @@ def test_what_can_not_happen_again(events: list[Event], why: str) -> None:
     assert why in (problem(events) or "")
 
 
-def test_more_than_the_limit(
-    instances: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_than_the_limit(instances: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "limit").write_text("10\n")
     monkeypatch.setattr(inotify_events, "_LIMIT", str(tmp_path / "limit"))
-    with pytest.raises(CrError, match="11 inotify events waited, which is too many"):
-        Replay(instances[1], [Event(1, IN_CREATE, 0, b"%d" % n) for n in range(11)]).run()
+    with pytest.raises(CrError, match="inotify: 11 events waited, which is too many"):
+        Replay(instances[1], [Event(1, IN_CREATE, 0, b"%d" % n) for n in range(11)], "inotify").run()
