@@ -6,24 +6,9 @@ flavours: h
 """
 
 import os
-import socket
 
 from zdtm.lib.program import equal, ready, run
-
-
-def listener(name: str) -> socket.socket:
-    new = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    new.bind(name)
-    new.listen(1)
-    return new
-
-
-def talk(server: socket.socket, name: str) -> None:
-    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    client.connect(name)
-    accepted, _ = server.accept()
-    client.send(b"found you")
-    equal(accepted.recv(64), b"found you", f"data sent to {name}")
+from zdtm.lib.unix import listener, talk
 
 
 def main() -> None:
