@@ -35,13 +35,8 @@ def _rebuild(program: Path) -> None:
         file.write(bytes(len(build_id)))
 
 
-def _every_reason(place: Path) -> str:
-    trials = Trials(place, PLAIN)
-    subject, images = place / "files" / "subject", trials.images
-    root, child = trials.pids
-    (thread,) = (tid for tid in trials.tids if tid not in trials.pids)
-    taken = _take_pid(child)
-
+def _spoil(subject: Path) -> None:
+    """Nothing is what it was at the dump."""
     (subject / "changed").write_bytes(b"x" * 9001)
     (subject / "opened").unlink()
     (subject / "replaced").unlink()
@@ -50,10 +45,11 @@ def _every_reason(place: Path) -> str:
     _rebuild(subject / "program")
     (subject / "directory" / "bound").unlink()
     (subject / "directory").rmdir()
-    trials.files = ward.Files(place / "files")
 
-    shared = next(name for name in images if name.startswith("pagemap-shmem"))
-    damage = Damage(
+
+def _damage(images: dict[str, bytes], child: int, thread: int, shared: str) -> Damage:
+    """shared: the page map of shared memory."""
+    return Damage(
         "many things",
         {
             f"core-{thread}.img": images[f"core-{thread}.img"][:-9],
@@ -65,6 +61,18 @@ def _every_reason(place: Path) -> str:
             shared: None,
         },
     )
+
+
+def _every_reason(place: Path) -> str:
+    trials = Trials(place, PLAIN)
+    subject, images = place / "files" / "subject", trials.images
+    _, child = trials.pids
+    (thread,) = (tid for tid in trials.tids if tid not in trials.pids)
+    taken = _take_pid(child)
+    _spoil(subject)
+    trials.files = ward.Files(place / "files")
+    shared = next(name for name in images if name.startswith("pagemap-shmem"))
+    damage = _damage(images, child, thread, shared)
     expected = [
         f"pid {child} is in use",
         f"{subject}/changed: has 9001 bytes, had 9000",

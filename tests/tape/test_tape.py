@@ -193,9 +193,8 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS)
-def test_any_tape(steps: list[Step]) -> None:
-    """What the kernel sees is what was asked for, up to the first error that may not be."""
+def _written(steps: list[Step]) -> tuple[Tape, list[Call], list[tuple[Buffer, bytes]], list[list[int | bytes]]]:
+    """A tape of these steps, its calls, its buffers with what is in them, and what the kernel must see at each call."""
     tape = Tape()
     calls: list[Call] = []
     buffers: list[tuple[Buffer, bytes]] = []
@@ -217,6 +216,13 @@ def test_any_tape(steps: list[Step]) -> None:
                 seen.append(steps[len(calls) - back].result & MASK64)
         calls.append(tape.call("getpid", *args, may_fail=step.may_fail))
         expected.append(seen)
+    return tape, calls, buffers, expected
+
+
+@given(STEPS)
+def test_any_tape(steps: list[Step]) -> None:
+    """What the kernel sees is what was asked for, up to the first error that may not be."""
+    tape, calls, buffers, expected = _written(steps)
     made = 0
 
     def kernel(machine: Machine, _nr: int, args: tuple[int, ...]) -> int:
