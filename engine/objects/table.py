@@ -130,7 +130,7 @@ class DumpedTables:
         for kind in KINDS:
             kind.finish_dump(self._ctx)
         self._ctx.part(DumpedLocks).write()
-        self._ctx.images.write("FILES", sorted(self._ctx.entries, key=lambda entry: int(entry.id)))
+        self._ctx.images.write("FILES", _in_order(self._ctx.entries))
         for files_id, table in self._tables.items():
             entries = []
             for number, cloexec, file in table:
@@ -145,6 +145,22 @@ class DumpedTables:
         """Give back the copies."""
         for file in self._ctx.files:
             os.close(file.copy)
+
+
+def _in_order(entries: list[Message]) -> list[Message]:
+    """files.img by number, but of two unix sockets with each other as peers the one with the higher number first.
+
+    criu writes them so. Of two ends in one task it makes the pair for the one that stands last and passes the other
+    one on, where criu 3.17 stumbles over a further descriptor of the latter. It is rather the first end that has some.
+    """
+    sockets = {entry.usk.ino: entry for entry in entries if entry.HasField("usk")}
+
+    def place(entry: Message) -> tuple[int, int]:
+        peer = sockets.get(entry.usk.peer)
+        mutual = peer is not None and entry.HasField("usk") and peer.usk.peer == entry.usk.ino
+        return (min(entry.id, peer.id), -entry.id) if peer is not None and mutual else (entry.id, 0)
+
+    return sorted(entries, key=place)
 
 
 def _bisect(known: list[OpenFile], compare: Callable[[int], int]) -> tuple[int, bool]:

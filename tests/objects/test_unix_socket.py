@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import Refused
-from tests.objects.unix_sockets import DGRAM, SEQPACKET, STREAM, carry_over, close, unix
+from engine.objects import table
+from tests.objects.unix_sockets import DGRAM, SEQPACKET, STREAM, carry_over, close, dump, unix
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +41,18 @@ def test_queue_of_a_pair_whose_other_end_is_closed(cycle: Cycle, kind: socket.So
     else:
         assert new.recv(64) == b""
     new.close()
+
+
+def test_the_second_end_of_a_pair_comes_first(cycle: Cycle) -> None:
+    """So that criu makes the pair for the first one, of which it can then make copies."""
+    left, right = socket.socketpair()
+    lonely = unix(DGRAM)
+    dump(cycle, lonely, left, right)
+    alone, first, second = cycle.dump_context.entries
+    assert first.usk.peer == second.usk.ino
+    for entries in ([alone, first, second], [second, first, alone]):
+        assert [entry.id for entry in table._in_order(entries)] == [alone.id, second.id, first.id]
+    close(lonely, left, right)
 
 
 def test_listener_and_both_ends(cycle: Cycle, here: Path) -> None:
