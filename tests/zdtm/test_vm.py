@@ -6,11 +6,13 @@ import lzma
 import shutil
 import struct
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ci.vm import crossing, initramfs, kernels, machine, roots, suite
+from ci.vm import crossing, initramfs, kernels, machine, roots, suite, verdicts
 from ci.vm.kernels import Kernel
 
 PAYLOAD = b"an uncompressed kernel" * 1000
@@ -102,9 +104,83 @@ def test_security_module_of_a_guest(
 def test_images_cross_in_both_directions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roots, "criu", lambda: ["env", "/criu"])
     runs = [line for line in crossing.script(["one.py", "two.c"]).splitlines() if " -m pytest " in line]
-    assert len(runs) == 2
-    ours = "-m engine'"
-    for run, (dumper, restorer) in zip(runs, ((ours, "'env /criu'"), ("'env /criu'", ours)), strict=True):
-        assert "zdtm/static/one.py zdtm/static/two.c" in run
+    assert len(runs) == 3
+    ours, theirs = "-m engine'", "'env /criu'"
+    for run, (dumper, restorer) in zip(runs, ((ours, theirs), (theirs, ours), (theirs, theirs)), strict=True):
         assert f"{dumper} --restore-engine" in run
         assert f"{restorer} --junitxml" in run
+    assert all("zdtm/static/one.py zdtm/static/two.c || status=1" in run for run in runs[:2])
+
+
+@pytest.fixture
+def guest_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, list[str]], list[list[str]]]:
+    """Runs the crossing's script as a guest would, after which some programs "failed". Gives the paths and engines of
+    each run of pytest."""
+    monkeypatch.setattr(roots, "criu", lambda: ["/criu"])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+
+    def run(failed: str, programs: list[str]) -> list[list[str]]:
+        said = f'[ "$2" = pytest ] && echo "$@" >> {tmp_path}/runs; [ "$2" = ci.vm.verdicts ] && echo "{failed}"'
+        (tmp_path / "python").write_text(f"#!/bin/sh\n{said}\nexit 0\n")
+        (tmp_path / "python").chmod(0o755)
+        subprocess.run(["sh", "-c", crossing.script(programs)], check=True)
+        words = ("zdtm/static", "/criu")
+        runs = (tmp_path / "runs").read_text().splitlines()
+        return [[word for word in run.split() if word.startswith(words)] for run in runs]
+
+    return run
+
+
+def test_what_did_not_cross_is_the_controls(guest_runs: Callable[[str, list[str]], list[list[str]]]) -> None:
+    _, _, control = guest_runs("zdtm/static/pipe_full.py", ["pipe_full.py", "flock.py", "zombies.py"])
+    assert sorted(control) == ["/criu", "/criu", "zdtm/static/pipe_full.py", "zdtm/static/zombies.py"]
+
+
+def test_no_control_when_all_have_crossed(guest_runs: Callable[[str, list[str]], list[list[str]]]) -> None:
+    assert len(guest_runs("", ["pipe_full.py", "flock.py"])) == 2
+
+
+def test_programs_may_follow_options() -> None:
+    assert crossing.parse("6.1 --reports there one.py two.c".split()).programs == ["one.py", "two.c"]
+    assert crossing.parse(["6.1"]).programs == crossing.PROGRAMS
+
+
+def write_report(directory: Path, name: str, **verdicts: str) -> None:
+    """As pytest writes it of two flavours, the first of which passed."""
+    cases = "".join(
+        f'<testcase classname="zdtm.static.{program}" name="h-cli"/>'
+        f'<testcase classname="zdtm.static.{program}" name="ns-cli">{verdict and f"<{verdict}/>"}</testcase>'
+        for program, verdict in verdicts.items()
+    ).replace("posix_timers", "posix_timers.c")
+    (directory / f"{name}.xml").write_text(f"<testsuites><testsuite>{cases}</testsuite></testsuites>")
+
+
+def test_the_table_tells_whose_failure_it_is(tmp_path: Path) -> None:
+    write_report(tmp_path, crossing.OURS_RESTORED, pipe_full="failure", flock="")
+    write_report(tmp_path, crossing.CRIUS_RESTORED, pipe_full="", flock="", zombies="")
+    write_report(tmp_path, crossing.CONTROL, pipe_full="", zombies="failure")
+    table, as_expected = crossing.judge(tmp_path, ["flock.py", "pipe_full.py", "zombies.py"])
+    assert [line.split() for line in table.splitlines()[1:]] == [
+        ["pipe_full.py", "failed", "passed", "passed"],
+        ["zombies.py", "left", "out", "passed", "failed"],
+    ]
+    assert as_expected
+
+
+def test_a_program_that_criu_unexpectedly_manages_alone(tmp_path: Path) -> None:
+    """It was left out for criu's sake, but the fault may be in our images."""
+    write_report(tmp_path, crossing.CRIUS_RESTORED, zombies="")
+    write_report(tmp_path, crossing.CONTROL, zombies="")
+    table, as_expected = crossing.judge(tmp_path, ["zombies.py"])
+    assert "zombies.py: criu alone manages it" in table
+    assert not as_expected
+
+
+def test_programs_that_failed_by_their_paths(tmp_path: Path) -> None:
+    write_report(tmp_path, "one", pipe_full="failure", posix_timers="error", flock="", inotify_files="skipped")
+    assert verdicts.read(tmp_path / "one.xml") == {
+        "zdtm/static/pipe_full.py": "failed",
+        "zdtm/static/posix_timers.c": "failed",
+        "zdtm/static/flock.py": "passed",
+        "zdtm/static/inotify_files.py": "passed",
+    }
