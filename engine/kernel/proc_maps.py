@@ -5,7 +5,7 @@ with read, write, execute and shared, no more. smaps makes the kernel walk the p
 1 GiB of resident 4 KiB pages, and some 4 µs a mapping for the text.
 
 Names are not exact: " (deleted)" may be the kernel's remark or the end of a real name, and "\012" may stand for a
-newline or for itself. map_file_path() and stat_map_file() ask the kernel about the file itself instead.
+newline or for itself. map_file() and stat_map_file() lead to the file itself instead.
 """
 
 from __future__ import annotations
@@ -118,24 +118,12 @@ def _parse_dev(dev: bytes) -> int:
     return os.makedev(int(major, 16), int(minor, 16))
 
 
-def map_file_path(pid: int, vma: Vma) -> str:
-    """The mapped file's path as the engine would write it, newlines and all, " (deleted)" included if unlinked.
-
-    Raises FileNotFoundError if nothing is mapped from exactly start to end, or no file is. Needs
-    CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN.
-    """
-    path = map_file(pid, vma)
-    try:
-        return os.readlink(path)
-    except OSError as error:
-        raise_missing(path, error)
-
-
 def stat_map_file(pid: int, vma: Vma) -> os.stat_result:
     """fstat(2) of the mapped file itself, wherever its name went. st_nlink 0: it is certainly deleted.
 
     With links left, a name that seems deleted is a real one if it still leads to the same st_dev and st_ino.
-    Raises as map_file_path() does.
+    Raises FileNotFoundError if nothing is mapped from exactly start to end, or no file is. Needs
+    CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN.
     """
     path = map_file(pid, vma)
     try:

@@ -10,16 +10,13 @@ from engine.kernel.procfs import read
 
 
 class Mount(NamedTuple):
-    """One mount, every field decoded.
+    """One mount, decoded; without its peer groups.
 
     dev              of the superblock, in os.makedev() form
     root             the directory of the file system that is mounted, "/" for all of it; "net:[4026531840]" and the
                      like for nsfs; ends in "//deleted" when that directory has been removed
     mountpoint       seen from the task's root directory
     options          of the mount: ["rw", "nosuid", "relatime"]
-    shared_id        peer group it belongs to, 0 for none
-    master_id        peer group it receives from, 0 for none
-    propagate_from   nearest peer group under the task's root that it receives from, 0 if that is master_id
     fstype           "fuse.sshfs" with its subtype
     sb_options       of the superblock, not split: values may hold commas (SELinux contexts)
     """
@@ -30,10 +27,6 @@ class Mount(NamedTuple):
     root: str
     mountpoint: str
     options: list[str]
-    shared_id: int
-    master_id: int
-    propagate_from: int
-    unbindable: bool
     fstype: str
     source: str
     sb_options: str
@@ -56,9 +49,8 @@ def mount_lines(pid: int) -> dict[int, bytes]:
 def parse_mount(line: bytes) -> Mount:
     # The source may be empty, so fields are separated by exactly one space.
     before, _, after = line.partition(b" - ")
-    mnt_id, parent_id, dev, root, mountpoint, options, *tags = before.split(b" ")
+    mnt_id, parent_id, dev, root, mountpoint, options, *_ = before.split(b" ")
     fstype, source, sb_options = after.split(b" ", 2)
-    groups = dict(tag.split(b":") for tag in tags if b":" in tag)
     major, minor = dev.split(b":")
     return Mount(
         int(mnt_id),
@@ -67,10 +59,6 @@ def parse_mount(line: bytes) -> Mount:
         _decode(root),
         _decode(mountpoint),
         options.decode("ascii").split(","),
-        int(groups.get(b"shared", 0)),
-        int(groups.get(b"master", 0)),
-        int(groups.get(b"propagate_from", 0)),
-        b"unbindable" in tags,
         _decode(fstype),
         _decode(source),
         _decode(sb_options),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from engine.kernel.proc_maps import Vma, map_file_path, parse_smaps, read_smaps, stat_map_file
+from engine.kernel.proc_maps import Vma, map_file, parse_smaps, read_smaps, stat_map_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ def test_names(name: str, start: Callable[[str], Subject], tmp_path: Path) -> No
     subject = start(MAP_FILE.format(path=path))
     vma = vma_at(subject.pid, subject.facts["area"])
     assert vma.name + (" (deleted)" if vma.deleted else "") == path
-    assert map_file_path(subject.pid, vma) == path
+    assert os.readlink(map_file(subject.pid, vma)) == path
     assert (vma.dev, vma.ino) == (subject.facts["dev"], subject.facts["ino"])
     info = stat_map_file(subject.pid, vma)
     assert (info.st_dev, info.st_ino, info.st_nlink) == (vma.dev, vma.ino, 1)
@@ -112,7 +112,7 @@ def test_a_backslash_is_told_from_a_newline_by_the_link(start: Callable[[str], S
     subject = start(MAP_FILE.format(path=path))
     vma = vma_at(subject.pid, subject.facts["area"])
     assert vma.name == str(tmp_path / "a\nb")
-    assert map_file_path(subject.pid, vma) == path
+    assert os.readlink(map_file(subject.pid, vma)) == path
 
 
 def test_deleted_or_only_named_so(start: Callable[[str], Subject], tmp_path: Path) -> None:
@@ -122,14 +122,14 @@ def test_deleted_or_only_named_so(start: Callable[[str], Subject], tmp_path: Pat
     vma = vma_at(subject.pid, subject.facts["area"])
     assert (vma.name, vma.deleted) == (str(path), True)
     assert stat_map_file(subject.pid, vma).st_nlink == 0
-    assert map_file_path(subject.pid, vma) == f"{path} (deleted)"
+    assert os.readlink(map_file(subject.pid, vma)) == f"{path} (deleted)"
 
 
 def test_no_file_no_link(start: Callable[[str], Subject]) -> None:
     subject = start("tell(area=map(mmap.PAGESIZE))")
     vma = vma_at(subject.pid, subject.facts["area"])
     with pytest.raises(FileNotFoundError):
-        map_file_path(subject.pid, vma)
+        stat_map_file(subject.pid, vma)
     with pytest.raises(FileNotFoundError):
         stat_map_file(subject.pid, vma._replace(end=vma.end + PAGE))
 

@@ -12,7 +12,7 @@ import pytest
 
 from engine.kernel import procfs
 from engine.kernel.proc_fdinfo import read_fdinfo
-from engine.kernel.proc_maps import map_file_path, read_smaps
+from engine.kernel.proc_maps import read_smaps, stat_map_file
 from engine.kernel.proc_mountinfo import read_mountinfo
 from engine.kernel.proc_stat import read_stat
 from engine.kernel.proc_status import read_status
@@ -73,7 +73,7 @@ def test_gone_with_descriptor_or_mapping(gone: int) -> None:
     with pytest.raises(ProcessLookupError):
         read_fdinfo(gone, 0)
     with pytest.raises(ProcessLookupError):
-        map_file_path(gone, vma)
+        stat_map_file(gone, vma)
 
 
 def test_a_dead_thread_is_gone_while_its_process_is_there() -> None:
