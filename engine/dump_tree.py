@@ -83,8 +83,6 @@ def _dump_tree(opts: Options, root_pid: int, commit: Callable[[], None]) -> int:
                 undo.callback(ctx.undo)
                 _dump(ctx)
                 status = _conclude(ctx, scripts)
-                if status:
-                    plugins.failure = CrError("the post-dump script failed")
                 confirm = _serve(ctx, scripts, server) if server and not status else None
                 if not status and not opts.leave_running:
                     undo.pop_all()
@@ -170,7 +168,10 @@ def _conclude(ctx: DumpContext, scripts: ActionScripts) -> int:
     """
     if not ctx.opts.leave_running or ctx.opts.action_script:
         ctx.images.settle()
-    return 0 if scripts.run("post-dump", init_pid=ctx.root.pid) else _POST_DUMP_FAILED
+    if scripts.run("post-dump", init_pid=ctx.root.pid):
+        return 0
+    ctx.plugins.failure = CrError("the post-dump script failed")
+    return _POST_DUMP_FAILED
 
 
 def _end(frozen: FrozenTree, opts: Options) -> None:
