@@ -4,6 +4,8 @@
     memory.py     one address space: faults, events, filling
     guard.py      no task may run on without the daemon
     images.py     pages from local images
+    remote.py     pages from where the tree was dumped
+    frozen.py     the dump's side there: the tree stands, and gives its pages
     link.py       the socket between a restore and the daemon
     daemon.py     the verb lazy-pages
     restored.py   the restore's side
