@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine import log
 from engine.errors import CrError, text_of
+from engine.kernel.prctl import PR_SET_CHILD_SUBREAPER
 from engine.kernel.ptrace import WALL
 from engine.lazy.restored import LazyTasks
 from engine.objects import table, tty_session
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from engine.stats import RestoreStats
 
 _REFUSED = "are the images whole, and of a kernel like this one?"
-_PR_SET_CHILD_SUBREAPER = 36
 
 
 class Stages:
@@ -115,7 +115,7 @@ class Stages:
             elif isinstance(step, births.Setsid):
                 tape.call("setsid")
             elif isinstance(step, births.Subreaper):
-                tape.call("prctl", _PR_SET_CHILD_SUBREAPER, int(step.adopts))
+                tape.call("prctl", PR_SET_CHILD_SUBREAPER, int(step.adopts))
             else:
                 self._bury(step.task, step.parent)
             if len(tape):

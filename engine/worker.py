@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import CrError
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_SET_PDEATHSIG
 from engine.report import report
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     Work: TypeAlias = Callable[[Callable[[], None]], int]
     Runner: TypeAlias = Callable[[Work], int]
-
-_PR_SET_PDEATHSIG = 1
 
 
 def run(work: Work) -> int:
@@ -61,7 +60,7 @@ def run_bound(work: Work) -> int:
 def bind(parent: int) -> bool:
     """Become a worker, which dies with its parent from now on. Returns False when that has gone already."""
     gc.disable()  # A worker does not live long, and a tree that stands would wait for each look at all that is loaded.
-    syscall(NR["prctl"], _PR_SET_PDEATHSIG, int(signal.SIGKILL))
+    syscall(NR["prctl"], PR_SET_PDEATHSIG, int(signal.SIGKILL))
     return os.getppid() == parent
 
 
@@ -75,4 +74,4 @@ def _work(work: Work, parent: int) -> int:
 
 
 def _commit() -> None:
-    syscall(NR["prctl"], _PR_SET_PDEATHSIG, 0)
+    syscall(NR["prctl"], PR_SET_PDEATHSIG, 0)

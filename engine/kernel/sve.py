@@ -15,6 +15,7 @@ import errno
 import struct
 
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_SVE_GET_VL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ NT_ARM_SVE = 0x405
 HEADER = struct.Struct("<IIHHHH")
 REGISTERS, _PREDICATES, _FPSIMD_BYTES = 32, 16, 16
 _FLAG_REGS = 1
-_PR_SVE_GET_VL, _PR_SVE_VL_LENGTH = 51, 0xFFFF
+_PR_SVE_VL_LENGTH = 0xFFFF
 
 
 def regset(tracee: Tracee, note: int = NT_ARM_SVE) -> bytes:
@@ -40,7 +41,7 @@ def regset(tracee: Tracee, note: int = NT_ARM_SVE) -> bytes:
 def own_vector_length() -> int:
     """The engine's, in bytes: what a thread is given that never asked for another. 0 on a processor without SVE."""
     try:
-        return syscall(NR["prctl"], _PR_SVE_GET_VL) & _PR_SVE_VL_LENGTH
+        return syscall(NR["prctl"], PR_SVE_GET_VL) & _PR_SVE_VL_LENGTH
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise

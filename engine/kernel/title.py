@@ -10,15 +10,14 @@ from __future__ import annotations
 import os
 
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_SET_NAME
 from engine.kernel.proc_stat import read_stat
-
-_PR_SET_NAME = 15
 
 
 def set_title(title: str, program: str = "criu") -> None:
     """Say what this process is doing. Where /proc can't be written to, it doesn't."""
     text = f"{program}: {title}".encode(errors="backslashreplace")
-    syscall(NR["prctl"], _PR_SET_NAME, program.encode()[:15] + b"\0")
+    syscall(NR["prctl"], PR_SET_NAME, program.encode()[:15] + b"\0")
     try:
         stat = read_stat(os.getpid())
         room = stat.arg_end - stat.arg_start

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine import log
 from engine.errors import CrError
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_GET_SECUREBITS, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP
 from engine.kernel.ptrace import WALL
 from engine.kernel.sockets import connect as connect_directly
 from engine.objects.socket_label import SocketLabels
@@ -36,8 +37,6 @@ Message = Any
 
 _KEEP = 0xFFFFFFFF
 _ROOT = 0
-_PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
-_SECBIT_NO_SETUID_FIXUP = 4
 UCRED = struct.Struct("=iII")
 
 
@@ -143,14 +142,14 @@ def _under(tape: Tape, creds: Creds, calls: Callable[[], object]) -> None:
     if (creds.uid, creds.gid) == (_ROOT, _ROOT):
         calls()
         return
-    bits = syscall(NR["prctl"], _PR_GET_SECUREBITS)
-    tape.call("prctl", _PR_SET_SECUREBITS, bits | _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
+    bits = syscall(NR["prctl"], PR_GET_SECUREBITS)
+    tape.call("prctl", PR_SET_SECUREBITS, bits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     tape.call("setresgid", _KEEP, creds.gid, _KEEP)
     tape.call("setresuid", _KEEP, creds.uid, _KEEP)
     calls()
     tape.call("setresuid", _KEEP, _ROOT, _KEEP)
     tape.call("setresgid", _KEEP, _ROOT, _KEEP)
-    tape.call("prctl", _PR_SET_SECUREBITS, bits, 0, 0, 0)
+    tape.call("prctl", PR_SET_SECUREBITS, bits, 0, 0, 0)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from engine.errors import CrError, text_of
 from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.memory import Memory
+from engine.kernel.prctl import PR_SET_NAME
 from engine.tape.arch import PAGE
 from engine.tape.channel import Channel
 from engine.tape.foster import CLONE_NEWPID, CLONE_NEWUSER
@@ -62,7 +63,6 @@ if TYPE_CHECKING:
 _CLONE_CHILD_SETTID = 0x01000000
 _MADV_DONTFORK = 10
 _ALL_FDS = 0xFFFFFFFF
-_PR_SET_NAME = 15
 _NAME = b"crucible-twin\0"
 _STEP = PAGE
 _SIGSET_BYTES = 8
@@ -217,7 +217,7 @@ def _empty(first: Runner) -> Channel:
     tape.call("rt_sigaction", signal.SIGCHLD, ignored, 0, _SIGSET_BYTES)
     tape.call("setsid")
     tape.call("chdir", tape.buffer(b"/\0"), may_fail=True)
-    tape.call("prctl", _PR_SET_NAME, tape.buffer(_NAME))
+    tape.call("prctl", PR_SET_NAME, tape.buffer(_NAME))
     first.run(tape)
     theirs, ours = pair.unpack("<ii")
     pidfd = os.pidfd_open(first.tid)

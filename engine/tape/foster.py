@@ -21,13 +21,12 @@ import signal
 from typing import TYPE_CHECKING
 
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_SET_NAME, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP
 
 if TYPE_CHECKING:
     from typing import Self
 
 CLONE_NEWUSER, CLONE_NEWPID = 0x10000000, 0x20000000
-_PR_SET_NAME, _PR_SET_SECUREBITS = 15, 28
-_SECBIT_NO_SETUID_FIXUP = 4
 _NAME = b"crucible-twins\0"
 
 
@@ -88,7 +87,7 @@ def _make(uid: int, alive: int, tell: int) -> None:
     users may not make user namespaces; make the namespaces, and their init."""
     _close_all_but(alive, tell)
     with contextlib.suppress(OSError):
-        syscall(NR["prctl"], _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
+        syscall(NR["prctl"], PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     try:
         syscall(NR["setresuid"], -1, uid, -1)
         syscall(NR["unshare"], CLONE_NEWUSER | CLONE_NEWPID)
@@ -96,7 +95,7 @@ def _make(uid: int, alive: int, tell: int) -> None:
     except OSError as error:
         os.write(tell, b"%d" % -(error.errno or 1))
         os._exit(1)
-    syscall(NR["prctl"], _PR_SET_NAME, _NAME)
+    syscall(NR["prctl"], PR_SET_NAME, _NAME)
     if init:
         os.write(tell, b"%d" % init)
         os.close(alive)

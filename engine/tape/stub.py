@@ -17,6 +17,7 @@ from engine.errors import CrError
 from engine.kernel import ptrace
 from engine.kernel.libc import NR, syscall
 from engine.kernel.memory import Memory
+from engine.kernel.prctl import PR_SET_PDEATHSIG
 from engine.tape import arch as architectures
 from engine.tape.arch import PAGE
 from engine.tape.runner import Runner
@@ -48,7 +49,6 @@ _MFD_CLOEXEC = 1
 _RW, _RX, _RWX = 3, 5, 7
 _MAP_FIXED_ANONYMOUS = 0x02 | 0x10 | 0x20
 _AT_EMPTY_PATH = 0x1000
-_PR_SET_PDEATHSIG = 1
 
 
 def _program(base: int) -> bytes:
@@ -211,7 +211,7 @@ def _clone3_root(pid: int, flags: int, program: int, channel: int, number: int, 
     if child:
         return
     try:
-        syscall(NR["prctl"], _PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        syscall(NR["prctl"], PR_SET_PDEATHSIG, int(signal.SIGKILL))
         os.close(go[1])
         if os.read(go[0], 1):
             os.dup2(channel, number, inheritable=True)

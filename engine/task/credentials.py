@@ -6,6 +6,15 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from engine.kernel.capabilities import capability_names
+from engine.kernel.prctl import (
+    PR_CAP_AMBIENT,
+    PR_CAPBSET_DROP,
+    PR_GET_SECUREBITS,
+    PR_SET_NO_NEW_PRIVS,
+    PR_SET_SECUREBITS,
+    SECBIT_KEEP_CAPS,
+    SECBIT_NO_SETUID_FIXUP,
+)
 from engine.kernel.proc_status import read_status
 from engine.task import dumpable, lsm
 from engine.task.thread_area import restore_death_signal
@@ -20,11 +29,7 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_PR_GET_SECUREBITS, _PR_SET_SECUREBITS = 27, 28
-_PR_CAPBSET_DROP = 24
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT, _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 47, 2, 4
-_SECBIT_NO_SETUID_FIXUP, _SECBIT_KEEP_CAPS = 1 << 2, 1 << 4
+_AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAPABILITIES = 64
 
@@ -46,7 +51,7 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
 
 def ask_thread(tape: Tape, thread: Thread, core: Message) -> Callable[[], None]:
     """securebits have no file."""
-    bits = tape.call("prctl", _PR_GET_SECUREBITS)
+    bits = tape.call("prctl", PR_GET_SECUREBITS)
 
     def answer() -> None:
         core.thread_core.creds.secbits = bits.result
@@ -95,7 +100,7 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
     Securebits that lock others must come last, but still need CAP_SETPCAP, so the final ones go before capset.
     """
     creds = thread.core.thread_core.creds
-    tape.call("prctl", _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP | _SECBIT_KEEP_CAPS)
+    tape.call("prctl", PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP | SECBIT_KEEP_CAPS)
     groups = struct.pack(f"<{len(creds.groups)}I", *creds.groups)
     tape.call("setgroups", len(creds.groups), tape.buffer(groups))
     tape.call("setresgid", creds.gid, creds.egid, creds.sgid)
@@ -111,17 +116,17 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
     bounding = _mask(creds.cap_bnd)
     for capability in range(_CAPABILITIES):
         if own_bounding >> capability & 1 and not bounding >> capability & 1:
-            tape.call("prctl", _PR_CAPBSET_DROP, capability, 0, 0, 0)
-    tape.call("prctl", _PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
+            tape.call("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0)
+    tape.call("prctl", PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     ambient = _mask(creds.cap_amb)
     for capability in range(_CAPABILITIES):
         if ambient >> capability & 1:
-            tape.call("prctl", _PR_CAP_AMBIENT, _AMBIENT_RAISE, capability, 0, 0)
-    tape.call("prctl", _PR_SET_SECUREBITS, creds.secbits)
+            tape.call("prctl", PR_CAP_AMBIENT, _AMBIENT_RAISE, capability, 0, 0)
+    tape.call("prctl", PR_SET_SECUREBITS, creds.secbits)
     tape.call("capset", header, tape.buffer(_cap_data(_mask(creds.cap_eff), permitted, inheritable)))
     lsm.restore_label(tape, thread, task, ctx)
     if creds.no_new_privs:
-        tape.call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        tape.call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     restore_death_signal(tape, thread)
 
 

@@ -19,6 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
+from engine.kernel.prctl import PR_SET_NAME
 from engine.kernel.proc_stat import read_stat
 from engine.tape.tape import Tape
 from engine.task import cgroups, cpu_state, credentials, scheduling
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_PR_SET_NAME = 15
 _EXITING_SECONDS = 5.0
 
 
@@ -71,7 +71,7 @@ def exit_leader(task: RestoredTask, ctx: RestoreContext) -> None:
     leader = task.dead_leader
     assert leader is not None
     tape = Tape()
-    tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(task.core.tc)))
+    tape.call("prctl", PR_SET_NAME, tape.buffer(comm_of(task.core.tc)))
     scheduling.restore_thread(tape, leader, task, ctx)
     credentials.restore_thread(tape, leader, task, ctx)
     leader.stub.run(tape)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from engine.kernel.prctl import PR_SET_DUMPABLE
+
 if TYPE_CHECKING:
     from engine.restore_context import RestoreContext, RestoredTask
     from engine.tape.tape import Tape
 
-_PR_SET_DUMPABLE = 4
 _FOR_ROOT = 2
 
 
@@ -31,4 +32,4 @@ def _suid_dumpable() -> int:
 def finish_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     """After the credentials of all threads: changing those resets it."""
     if task.mm.HasField("dumpable") and not is_given_by_change(task):
-        tape.call("prctl", _PR_SET_DUMPABLE, 1 if task.mm.dumpable == 1 else 0)
+        tape.call("prctl", PR_SET_DUMPABLE, 1 if task.mm.dumpable == 1 else 0)

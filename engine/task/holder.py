@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.kernel import userfaultfd
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_SET_NAME
 from engine.kernel.proc_fdinfo import fdinfo_pidfd, read_fdinfo
 from engine.kernel.proc_stat import read_stat
 from engine.kernel.procfs import listdir, read_comm, readlink
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     Message = Any
 
 _NAME = b"crucible-watch"
-_PR_SET_NAME = 15
 
 
 class Holder:
@@ -135,7 +135,7 @@ def _hold(fds: dict[int, int], confirmed: int) -> None:
     """In the new process: keep nothing else of the engine, its end of the pipe included; wait for the tasks' end."""
     os.setsid()
     os.chdir("/")
-    syscall(NR["prctl"], _PR_SET_NAME, _NAME + b"\0")
+    syscall(NR["prctl"], PR_SET_NAME, _NAME + b"\0")
     waiting = set(_open_living(fds))
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):

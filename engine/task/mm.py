@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.errors import CrError
 from engine.kernel.pagemap import guard_regions
+from engine.kernel.prctl import PR_GET_DUMPABLE, PR_GET_THP_DISABLE, PR_SET_MM, PR_SET_THP_DISABLE
 from engine.kernel.proc_maps import map_file, read_smaps
 from engine.kernel.procfs import read_auxv
 from engine.tape import arch as architectures
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
 Message = Any
 
 _NOT_RESTORED = vmas.ANON_SHARED | vmas.SYSVIPC | vmas.SOCKET | vmas.SHSTK
-_PR_GET_DUMPABLE = 3
-_PR_SET_THP_DISABLE, _PR_GET_THP_DISABLE = 41, 42
-_PR_SET_MM, _PR_SET_MM_MAP = 35, 14
+_PR_SET_MM_MAP = 14
 _MADV_NOHUGEPAGE, _MADV_GUARD_INSTALL = 15, 102
 _MM_MAP = struct.Struct("<11QQII")
 TASK_SIZE = int(architectures.current().task_size())
@@ -108,8 +107,8 @@ def _with_file(path: str, describe: Callable[[int, str], _Result]) -> _Result:
 def ask_task(tape: Tape, task: Task, mm: Message) -> Callable[[], None]:
     """Ask the task for what only it can tell: the end of its heap, dumpable, transparent huge pages."""
     brk = tape.call("brk", 0)
-    dumpable = tape.call("prctl", _PR_GET_DUMPABLE)
-    thp = tape.call("prctl", _PR_GET_THP_DISABLE, may_fail=True)
+    dumpable = tape.call("prctl", PR_GET_DUMPABLE)
+    thp = tape.call("prctl", PR_GET_THP_DISABLE, may_fail=True)
     rings = aio.ask_task(tape, task, mm)
 
     def answer() -> None:
@@ -222,5 +221,5 @@ def restore_layout(tape: Tape, mm: Message, exe: int) -> None:
     )  # fmt: skip
     sizes = auxv.size | (exe & 0xFFFFFFFF) << 32
     layout = tape.words(*fields, auxv, sizes)
-    tape.call("prctl", _PR_SET_MM, _PR_SET_MM_MAP, layout, _MM_MAP.size, 0)
-    tape.call("prctl", _PR_SET_THP_DISABLE, int(mm.thp_disabled), 0, 0, 0, may_fail=not mm.thp_disabled)
+    tape.call("prctl", PR_SET_MM, _PR_SET_MM_MAP, layout, _MM_MAP.size, 0)
+    tape.call("prctl", PR_SET_THP_DISABLE, int(mm.thp_disabled), 0, 0, 0, may_fail=not mm.thp_disabled)

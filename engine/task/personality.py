@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.images.text import get_text, set_text
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_GET_CHILD_SUBREAPER, PR_SET_CHILD_SUBREAPER, PR_SET_NAME
 from engine.kernel.procfs import LOGINUID_UNSET, read_comm, read_loginuid, read_oom_score_adj, read_personality
 from engine.tape.tape import Tape
 from engine.task.tree import STOPPED
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 Message = Any
 
 _COMM_LENGTH = 15
-_PR_SET_NAME = 15
-_PR_SET_CHILD_SUBREAPER, _PR_GET_CHILD_SUBREAPER = 36, 37
 _OOM_SCORE_ADJ_MIN, _OOM_SCORE_ADJ_MAX = -1000, 1000
 _MEMBARRIER_QUERY, _MEMBARRIER_GET_REGISTRATIONS = 0, 1 << 9
 _MEMBARRIER_PRIVATE_COMMANDS = (1 << 3, 1 << 5, 1 << 7)
@@ -47,7 +46,7 @@ def collect_task(ctx: DumpContext, task: Task, core: Message) -> None:
 def ask_task(tape: Tape, task: Task, core: Message) -> Callable[[], None]:
     """What has no file in /proc."""
     subreaper = tape.buffer(4)
-    tape.call("prctl", _PR_GET_CHILD_SUBREAPER, subreaper)
+    tape.call("prctl", PR_GET_CHILD_SUBREAPER, subreaper)
     registrations = _ask_membarrier(tape)
 
     def answer() -> None:
@@ -140,8 +139,8 @@ def restore_process(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None
 def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     """oom_score_adj is a file that the engine writes. membarrier registers by the commands whose bits the mask has."""
     tc = task.core.tc
-    tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(tc)))
-    tape.call("prctl", _PR_SET_CHILD_SUBREAPER, int(tc.child_subreaper))
+    tape.call("prctl", PR_SET_NAME, tape.buffer(comm_of(tc)))
+    tape.call("prctl", PR_SET_CHILD_SUBREAPER, int(tc.child_subreaper))
     for bit in range(32):
         if tc.membarrier_registration_mask >> bit & 1:
             tape.call("membarrier", 1 << bit, 0, 0)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from engine.errors import CrError, Refused
 from engine.kernel import ptrace
 from engine.kernel.proc_stat import read_stat
-from engine.kernel.proc_status import read_status
 from engine.kernel.procfs import children, list_tids
 from engine.tape.restart import show_restart
+from engine.task import tracing
 from engine.task.tree import DEAD, STOPPED, Task, Thread
 
 if TYPE_CHECKING:
@@ -29,11 +29,7 @@ if TYPE_CHECKING:
 
     from engine.task.freezer import Freezer
 
-_ZOMBIE = "Z"
-_DYING = "X"
-_OPTIONS = ptrace.O_TRACESYSGOOD | ptrace.O_SUSPEND_SECCOMP
 _ESRCH = 3
-_PF_KTHREAD = 0x200000
 REAPING_SECONDS, _REAPING_STEP = 2.0, 0.0005
 
 
@@ -175,7 +171,7 @@ class FrozenTree:
         """Stop all threads of a task; False when it has gone."""
         try:
             stat = task.stat = read_stat(task.pid)
-            if stat.state == _ZOMBIE and len(list_tids(task.pid)) == 1:
+            if stat.state == tracing.ZOMBIE and len(list_tids(task.pid)) == 1:
                 task.state, task.exit_code = DEAD, stat.exit_code
             else:
                 self._announce(task.pid)
@@ -222,40 +218,11 @@ class FrozenTree:
         return True
 
     def _seize(self, task: Task, tid: int) -> Thread | None:
-        try:
-            tracee = self._try_seize(tid)
-        except ProcessLookupError:
+        tracee = tracing.seize(task.pid, tid)
+        if tracee is None:
             return None
-        except PermissionError as error:
-            if self._has_exited(task.pid, tid):
-                return None
-            raise Refused("dump", [self._why_not(task, tid)]) from error
         thread = self._threads[tid] = Thread(task, tid, tracee)
         return thread
-
-    @staticmethod
-    def _try_seize(tid: int) -> ptrace.Tracee:
-        """Seccomp suspended where the kernel offers it; it refuses the option to engines that are filtered."""
-        try:
-            return ptrace.Tracee.seize(tid, _OPTIONS)
-        except PermissionError:
-            return ptrace.Tracee.seize(tid, ptrace.O_TRACESYSGOOD)
-
-    @staticmethod
-    def _has_exited(pid: int, tid: int) -> bool:
-        try:
-            return read_stat(pid, tid).state in (_ZOMBIE, _DYING)
-        except (ProcessLookupError, FileNotFoundError):
-            return True
-
-    @staticmethod
-    def _why_not(task: Task, tid: int) -> str:
-        if read_stat(task.pid, tid).flags & _PF_KTHREAD:
-            raise CrError(f"task {task.pid}: is a thread of the kernel, which can't be dumped (name a process)")
-        tracer = read_status(task.pid, tid).tracer_pid
-        if tracer:
-            return f"task {task.pid}: thread {tid} is traced by process {tracer} (detach the debugger first)"
-        return f"task {task.pid}: thread {tid} can't be traced: permission denied (is CAP_SYS_PTRACE there?)"
 
     def _await_stop(self, thread: Thread) -> None:
         """Wait for the stop that interrupt() asked for, in which the thread's registers tell what it was about."""

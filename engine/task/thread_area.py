@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.images.text import set_text
 from engine.kernel.libc import NR, syscall
+from engine.kernel.prctl import PR_GET_PDEATHSIG, PR_GET_TID_ADDRESS, PR_SET_NAME, PR_SET_PDEATHSIG
 from engine.kernel.procfs import read_comm
 from engine.tape.tape import Tape
 from engine.task import cpu_state, rseq
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 Message = Any
 
-_PR_SET_PDEATHSIG, _PR_GET_PDEATHSIG = 1, 2
-_PR_SET_NAME, _PR_GET_TID_ADDRESS = 15, 40
 _SS_ONSTACK, _SS_DISABLE = 1, 2
 _ROBUST_LIST_SIZE = 24
 
@@ -44,8 +43,8 @@ def ask_thread(tape: Tape, thread: Thread, core: Message) -> Callable[[], None]:
     """What has no file in /proc."""
     stack, death, tid = tape.buffer(24), tape.buffer(4), tape.buffer(8)
     tape.call("sigaltstack", 0, stack)
-    tape.call("prctl", _PR_GET_PDEATHSIG, death)
-    tape.call("prctl", _PR_GET_TID_ADDRESS, tid)
+    tape.call("prctl", PR_GET_PDEATHSIG, death)
+    tape.call("prctl", PR_GET_TID_ADDRESS, tid)
 
     def answer() -> None:
         sas = core.thread_core.sas
@@ -71,9 +70,9 @@ def restore_thread(tape: Tape, thread: RestoredThread, task: RestoredTask, ctx: 
         if area.sas.ss_size and not flags & _SS_DISABLE:
             tape.call("sigaltstack", tape.buffer(struct.pack("<QI4xQ", area.sas.ss_sp, flags, area.sas.ss_size)), 0)
     if area.HasField("comm"):
-        tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(area)))
+        tape.call("prctl", PR_SET_NAME, tape.buffer(comm_of(area)))
 
 
 def restore_death_signal(tape: Tape, thread: RestoredThread) -> None:
     """After the credentials: changing those clears it."""
-    tape.call("prctl", _PR_SET_PDEATHSIG, thread.core.thread_core.pdeath_sig)
+    tape.call("prctl", PR_SET_PDEATHSIG, thread.core.thread_core.pdeath_sig)

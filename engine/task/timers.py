@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+from engine.kernel.prctl import PR_TIMER_CREATE_RESTORE_IDS
 from engine.kernel.procfs import read_timers
 from engine.tape.tape import Tape
 
@@ -21,7 +22,7 @@ _TIMES = struct.Struct("<4Q")
 _SIGEVENT = struct.Struct("<Qiii44x")
 _NOTIFY = {"signal": 0, "none": 1, "thread": 2}
 _SIGEV_THREAD_ID = 4
-_PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, _RESTORE_IDS_ON = 77, 0, 1
+_RESTORE_IDS_OFF, _RESTORE_IDS_ON = 0, 1
 _SI_TIMER = -2
 _MAX_TIMER_ID = 1 << 20
 
@@ -77,7 +78,7 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
     if by_id:
         exact = _ids_can_be_asked_for()
         if exact:
-            tape.call("prctl", _PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_ON, 0, 0, 0)
+            tape.call("prctl", PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_ON, 0, 0, 0)
         following = 0
         for timer in by_id:
             for hole in () if exact else range(following, timer.it_id):
@@ -86,7 +87,7 @@ def restore_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
             following = timer.it_id + 1
             _create(tape, timer, timer.it_id)
         if exact:
-            tape.call("prctl", _PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, 0, 0, 0)
+            tape.call("prctl", PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, 0, 0, 0)
 
 
 def finish_task(tape: Tape, task: RestoredTask, ctx: RestoreContext) -> None:
@@ -135,8 +136,8 @@ def _ids_can_be_asked_for() -> bool:
     from engine.kernel.libc import NR, syscall
 
     try:
-        syscall(NR["prctl"], _PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_ON, 0, 0, 0)
-        syscall(NR["prctl"], _PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, 0, 0, 0)
+        syscall(NR["prctl"], PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_ON, 0, 0, 0)
+        syscall(NR["prctl"], PR_TIMER_CREATE_RESTORE_IDS, _RESTORE_IDS_OFF, 0, 0, 0)
     except OSError:
         return False
     return True

@@ -7,13 +7,13 @@ import signal
 from typing import TYPE_CHECKING
 
 from engine.kernel import ptrace
+from engine.kernel.prctl import PR_SET_NAME
 from engine.tape.tape import Tape
 from engine.task.personality import comm_of
 
 if TYPE_CHECKING:
     from engine.restore_context import RestoredTask
 
-_PR_SET_NAME = 15
 _RLIMIT_CORE = 4
 _WCOREFLAG = 0x80
 
@@ -28,7 +28,7 @@ def die(task: RestoredTask, status: int) -> None:
     fatal = status & 0x7F
     tape = Tape()
     if task.core is not None:
-        tape.call("prctl", _PR_SET_NAME, tape.buffer(comm_of(task.core.tc)))
+        tape.call("prctl", PR_SET_NAME, tape.buffer(comm_of(task.core.tc)))
     if not status & _WCOREFLAG:
         tape.call("setrlimit", _RLIMIT_CORE, tape.buffer(bytes(16)))
     if not fatal:

@@ -7,8 +7,8 @@ import struct
 
 from engine.kernel.features.child import in_child, tracee
 from engine.kernel.libc import MACHINE, NR, address, syscall
+from engine.kernel.prctl import PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, PR_TIMER_CREATE_RESTORE_IDS
 
-_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _PR_TIMER_CREATE_RESTORE_IDS = 38, 22, 77
 _SECCOMP_MODE_FILTER = 2
 _TIMER_RESTORE_IDS_GET = 2
 _ALLOW = struct.pack("HBBI", 0x06, 0, 0, 0x7FFF0000)  # BPF_RET | BPF_K, SECCOMP_RET_ALLOW
@@ -37,8 +37,8 @@ def _allow_everything() -> None:
     import ctypes
 
     here = address(bytearray(_ALLOW))
-    syscall(NR["prctl"], _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    syscall(NR["prctl"], _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, struct.pack("HxxxxxxQ", 1, ctypes.addressof(here)))
+    syscall(NR["prctl"], PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    syscall(NR["prctl"], PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, struct.pack("HxxxxxxQ", 1, ctypes.addressof(here)))
 
 
 def get_rseq_conf() -> bool:
@@ -103,7 +103,7 @@ def clone3_set_tid() -> bool:
 
 def timer_cr_ids() -> bool:
     """prctl(PR_TIMER_CREATE_RESTORE_IDS): timer_create(2) with an id of one's choice (ec2d0c04624b3c, Linux 6.15)."""
-    syscall(NR["prctl"], _PR_TIMER_CREATE_RESTORE_IDS, _TIMER_RESTORE_IDS_GET, 0, 0, 0)
+    syscall(NR["prctl"], PR_TIMER_CREATE_RESTORE_IDS, _TIMER_RESTORE_IDS_GET, 0, 0, 0)
     return True
 
 
