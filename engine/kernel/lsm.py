@@ -39,6 +39,11 @@ def label(kind: int, pid: int, tid: int, name: str = "current", root: str = "/")
     return "" if profile == _UNCONFINED else profile
 
 
+def way_back(kind: int, pid: int, tid: int, root: str = "/") -> str:
+    """The profile that a thread has left for a hat in it and can go back to; empty if it is in none."""
+    return label(kind, pid, tid, "prev", root) if kind == APPARMOR else ""
+
+
 def context_is_known(context: str, root: str = "/") -> bool:
     """Whether the policy that SELinux has now allows for such a context."""
     try:

@@ -76,6 +76,8 @@ class RestoredPolicies:
             if ctx.images.exists("APPARMOR"):
                 self._images = dict(_walk(ctx.images.read_one("APPARMOR").namespaces, ()))
         self._loaded = apparmor.loaded()
+        named = {Profile(where, policy.name) for where, policies in self._images.items() for policy in policies}
+        self._to_load = named - self._loaded
         self._is_done = False
         self._created: list[Namespace] = []
         self._added: list[Profile] = []
@@ -83,8 +85,7 @@ class RestoredPolicies:
     def check(self, label: str, pid: int) -> None:
         """All profiles of a label must be there, or be in the images."""
         for profile in apparmor.profiles_of(label):
-            in_images = any(policy.name == profile.name for policy in self._images.get(profile.namespace, ()))
-            if in_images or profile in self._loaded or self._is_unconfined(profile):
+            if profile in self._loaded or profile in self._to_load or self._is_unconfined(profile):
                 continue
             remedy = "load it with apparmor_parser, or use --lsm-profile with another one"
             what = f"is confined by AppArmor's profile {profile}, which is not loaded here"
@@ -105,7 +106,7 @@ class RestoredPolicies:
             if not apparmor.exists(namespace):
                 apparmor.create(namespace)
                 self._created.append(namespace)
-            missing = [policy for policy in policies if Profile(namespace, policy.name) not in self._loaded]
+            missing = [policy for policy in policies if Profile(namespace, policy.name) in self._to_load]
             for blob in dict.fromkeys(policy.blob for policy in missing):
                 self._load(namespace, blob)
             if namespace not in self._created:

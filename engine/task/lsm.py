@@ -49,6 +49,10 @@ def collect_thread(ctx: DumpContext, thread: Thread, core: Message) -> None:
         set_text(creds, f"lsm_{name}", value)
         if kind == lsm.APPARMOR:
             ctx.part(DumpedPolicies).collect(value, thread.task)
+    if lsm.way_back(kind, thread.task.proc, thread.tid):
+        # aa_change_hat(2): only who knows the number with which the hat was entered can leave it.
+        problem = f"thread {thread.tid} is in AppArmor's hat {label}, which only its own secret opens again"
+        ctx.problems.add(problem, thread.task.pid, "dump again when it has left the hat")
 
 
 # Restore

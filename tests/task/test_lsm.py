@@ -50,6 +50,13 @@ def test_apparmor(tmp_path: Path, place: str, text: str, profile: str) -> None:
     assert kernel.label(kernel.APPARMOR, 7, 8, "exec", root) == ""
 
 
+def test_hat(tmp_path: Path) -> None:
+    root = _system(tmp_path, _APPARMOR, {"current": "web//hat (enforce)\n"})
+    assert kernel.way_back(kernel.APPARMOR, 7, 8, root) == ""
+    _system(tmp_path, _APPARMOR, {"prev": "web (enforce)\n"})
+    assert kernel.way_back(kernel.APPARMOR, 7, 8, root) == "web"
+
+
 def test_selinux(tmp_path: Path) -> None:
     context = "system_u:system_r:container_t:s0:c1,c2"
     root = _system(tmp_path, _SELINUX, {"current": context + "\0", "sockcreate": "a:b:c:s0\n"})
