@@ -11,7 +11,9 @@ import pytest
 
 import engine.cli
 import engine.dump_tree
+from engine.errors import CrError
 from engine.kernel.proc_mountinfo import read_mountinfo
+from engine.task.freezer import Freezer
 from tests.harm import stepper
 from tests.harm.subject import Subject
 from tests.hostile import ward
@@ -209,3 +211,17 @@ def test_group_that_the_engine_is_in(subject: Subject, group: Group, images: Pat
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
     assert group.state() == group.thawed
     subject.check_unharmed()
+
+
+def test_what_a_group_says_after_a_thaw(tmp_path: Path) -> None:
+    """A group with another one below may go on saying that it is frozen. One above it that is frozen is another."""
+    group = tmp_path / "group"
+    group.mkdir()
+    for name, content in (("cgroup.procs", ""), ("cgroup.freeze", "0\n"), ("cgroup.events", "populated 1\nfrozen 0\n")):
+        (group / name).write_text(content)
+    freezer = Freezer(str(group))
+    (group / "cgroup.events").write_text("populated 1\nfrozen 1\n")
+    freezer.thaw()
+    (tmp_path / "cgroup.freeze").write_text("1\n")
+    with pytest.raises(CrError, match="a group above it is frozen"):
+        freezer.thaw()
