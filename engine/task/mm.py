@@ -142,6 +142,8 @@ def check(task: RestoredTask, ctx: RestoreContext) -> None:
         elif vmas.is_of_file(entry):
             ctx.check_path(entry.shmid, where)
         end = max(end, entry.end)
+    if any(entry.status & vmas.GUARD for entry in task.mm.vmas) and not _knows_guards():
+        ctx.problems.add(f"{image}: this kernel has no guard regions", task.pid, "restore it on Linux 6.13 or newer")
     aio.check(task, ctx)
 
 
@@ -187,6 +189,19 @@ def _knows_droppable() -> bool:
         mmap.mmap(-1, mmap.PAGESIZE, flags=vmas.MAP_DROPPABLE | vmas.MAP_ANONYMOUS).close()
     except OSError:
         return False
+    return True
+
+
+@cache
+def _knows_guards() -> bool:
+    """MADV_GUARD_INSTALL (Linux 6.13). A mapping without rights would not do instead: it can't be told to be one."""
+    import mmap
+
+    with mmap.mmap(-1, mmap.PAGESIZE, flags=vmas.MAP_PRIVATE | vmas.MAP_ANONYMOUS) as area:
+        try:
+            area.madvise(_MADV_GUARD_INSTALL)
+        except OSError:
+            return False
     return True
 
 
