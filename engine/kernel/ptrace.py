@@ -87,13 +87,20 @@ class Status(NamedTuple):
 
 
 class Tracee:
-    """A traced thread. Requests need it stopped, except interrupt(). options: those it is traced with."""
+    """A traced thread. Requests need it stopped, except interrupt().
 
-    __slots__ = ("options", "tid")
+    options  those it is traced with
+    leads    to be set when it is the leader of a process of which other threads are traced, too. When somebody kills
+             that, the kernel does not tell of the leader's death before theirs have been waited for (kernel/exit.c,
+             delay_group_leader), and wait() has to look for it.
+    """
+
+    __slots__ = ("leads", "options", "tid")
 
     def __init__(self, tid: int, options: int = 0) -> None:
         self.tid = tid
         self.options = options
+        self.leads = False
 
     @classmethod
     def seize(cls, tid: int, options: int = O_TRACESYSGOOD) -> Tracee:
@@ -109,25 +116,27 @@ class Tracee:
 
     def wait(self) -> Status:
         """Block until the thread stops or dies."""
+        if self.leads:
+            return self._wait_as_leader()
         while True:
             try:
                 return Status(os.waitpid(self.tid, WALL)[1])
             except InterruptedError:
                 continue
 
-    def wait_as_leader(self) -> Status:
-        """wait() for the leader of a process of which other threads are traced, too: somebody may kill it. The kernel
-        does not tell of a leader's death before theirs have been waited for (kernel/exit.c, delay_group_leader), so it
-        has to be looked for now and then."""
-        from engine.kernel.proc_stat import read_stat
-
+    def _wait_as_leader(self) -> Status:
+        """Wait until anything happens to any tracee, most often to this one, and else look at it now and then."""
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOWAIT | WALL)
         pause = _SHORTEST_PAUSE
-        while (status := self.poll()) is None:
-            if pause >= _LONGEST_PAUSE and read_stat(self.tid, self.tid).state == "Z":
-                return Status(_SIGKILL)
+        while (status := self.poll()) is None and not (pause == _LONGEST_PAUSE and self._is_zombie()):
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
-        return status
+        return status or self.poll() or Status(_SIGKILL)
+
+    def _is_zombie(self) -> bool:
+        from engine.kernel.proc_stat import read_stat
+
+        return read_stat(self.tid, self.tid).state == "Z"
 
     def wait_for_stop(self) -> Status:
         """Wait for the stop that interrupt() asked for, or for the thread's death. A signal that comes first is

@@ -76,7 +76,7 @@ class Runner:
 
     def _goes_on(self) -> bool:
         """Wait for the task's next stop and let it go on from there. False: it has come to the end of its tape."""
-        status = self.wait()
+        status = self.tracee.wait()
         if status.dead:
             raise self.failure(f"died (wait status {status.raw:#x})")
         if status.event in _NEW_TASK_EVENTS:
@@ -87,10 +87,6 @@ class Runner:
             raise self.failure(f"was stopped by signal {status.signal} at {self._where()}")
         self.tracee.cont()
         return True
-
-    def wait(self) -> ptrace.Status:
-        """Block until it stops or dies."""
-        return self.tracee.wait()
 
     def failure(self, what: str) -> CrError:
         """What has become of the task, as an error to be raised."""

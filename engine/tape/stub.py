@@ -77,10 +77,6 @@ class Stub(Runner):
     def __init__(self, tid: int, tracee: ptrace.Tracee, memory: Memory, base: int) -> None:
         super().__init__(tid, tracee, memory, base, base + CODE_SIZE + 64, ARENA_SIZE - 64)
         self.base = base
-        self._leads = False
-
-    def wait(self) -> ptrace.Status:
-        return self.tracee.wait_as_leader() if self._leads else super().wait()
 
     def failure(self, what: str) -> CrError:
         return CrError(f"task {self.tid}: {what} while it was restored")
@@ -133,7 +129,7 @@ class Stub(Runner):
         except OSError as error:
             raise _cannot_make(tid, error) from error
         new = self.take_new_task()
-        self._leads |= bool(flags & CLONE_THREAD)
+        self.tracee.leads |= bool(flags & CLONE_THREAD)
         memory = self.memory if flags & CLONE_VM else Memory(tid)
         return Stub(tid, new, memory, self.base)
 
@@ -156,7 +152,7 @@ class Stub(Runner):
             self.set_registers(self.arch.calling(self.registers(), trap, NR["munmap"], self.base, STUB_SIZE))
             for _ in ("entry", "exit"):
                 self.tracee.cont_to_syscall()
-                status = self.wait()
+                status = self.tracee.wait()
                 if not status.is_syscall:
                     raise CrError(f"task {self.tid}: stopped by {status.raw:#x} while it unmapped its stub")
         self.set_registers(registers)

@@ -222,6 +222,8 @@ class FrozenTree:
         if tracee is None:
             return None
         thread = self._threads[tid] = Thread(task, tid, tracee)
+        if tid != task.pid and task.pid in self._threads:
+            self._threads[task.pid].tracee.leads = True
         return thread
 
     def _await_stop(self, thread: Thread) -> None:

@@ -51,11 +51,12 @@ class Outcome:
         return self.status == 0
 
 
-def run(work: Callable[[], int], at: int = 0, victim: str = "", request: int | None = None) -> Outcome:
+def run(work: Callable[[], int], at: int = 0, victim: str | int = "", request: int | None = None) -> Outcome:
     """Run `work` in a child and interfere at step `at` of its worker (0: never).
 
     request  of ptrace(2), at whose first occurrence the counting begins
-    victim  "worker" or "engine", the process that waits for it: the one to be killed; "": the call fails with EIO
+    victim  "worker" or "engine", the process that waits for it, or a pid: the one to be killed; "": the call fails
+            with EIO
     """
     go_read, go_write = os.pipe()
 
@@ -71,8 +72,9 @@ def run(work: Callable[[], int], at: int = 0, victim: str = "", request: int | N
     os.write(go_write, b"!")
     os.close(go_write)
     worker = _await_worker(engine)
-    victims = {"worker": worker.tid, "engine": engine.tid}
-    steps = _step(worker, at, victims.get(victim, 0), request)
+    if isinstance(victim, str):
+        victim = {"": 0, "worker": worker.tid, "engine": engine.tid}[victim]
+    steps = _step(worker, at, victim, request)
     while not (status := engine.wait()).dead:
         engine.cont(status.signal if status.is_signal else 0)
     return Outcome(steps, status.raw)
@@ -131,7 +133,7 @@ def _step(worker: ptrace.Tracee, at: int, victim: int, request: int | None) -> i
 
 
 def _die_together(worker: ptrace.Tracee, victim: int) -> None:
-    """The victim is dying. A worker that has not committed dies with it; one that has goes on to its end.
+    """The victim is dying. A worker that has not committed dies with its engine; one that has goes on to its end.
 
     What the worker forks is not attached any more: if the worker died before it told of that, nobody would let it go.
     """
