@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +92,10 @@ class LazyTasks:
                 self.close()
 
     def close(self) -> None:
+        """All has been said: what may become of this does not make the restore one that has failed."""
         if self._daemon:
-            self._daemon.close()
+            with contextlib.suppress(OSError):
+                self._daemon.close()
             self._daemon = None
 
 

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 from engine.kernel.libc import NR, syscall
-from tests.waiting import wait_until
+from tests.waiting import reap, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,9 +165,7 @@ class Subject:
 
     def gone(self) -> bool:
         """Whether nothing of the tree exists. This process adopts its orphans, and reaps them here."""
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                continue
+        reap()
         return not any(os.path.exists(f"/proc/{pid}") for pid in self.pids)
 
     def end(self) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from engine.kernel.libc import NR, syscall
 from tests.lazy import program
-from tests.waiting import wait_until
+from tests.waiting import reap, wait_until
 from zdtm.harness import rpc
 from zdtm.harness.init import descendants
 
@@ -218,6 +218,7 @@ class Lazy:
                 os.killpg(self.pid, signal.SIGKILL)
             self._processes[0].wait()
             wait_until(self.is_gone, "the program has gone")
+        reap()
 
 
 @pytest.fixture

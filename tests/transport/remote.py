@@ -17,7 +17,7 @@ from bench import subjects
 from engine.errors import CrError
 from engine.transport.frames import ImageLink, Op
 from engine.transport.remote_images import SentImages
-from tests.waiting import wait_until
+from tests.waiting import reap, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -124,15 +124,8 @@ def done(work: Path, verb: str, id: str, *options: str) -> str:
 
 
 def restore(work: Path, id: str, *options: str) -> None:
-    subjects_gone()
+    reap()  # what a dump has killed, so that its pids are free
     done(work, "restore", id, "-d", *options)
-
-
-def subjects_gone() -> None:
-    """Reap what a dump has killed, so that its pids are free."""
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            continue
 
 
 def connected(daemon: Daemon) -> ImageLink:
