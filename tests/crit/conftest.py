@@ -47,7 +47,16 @@ def back(tmp_path: Path) -> Callable[[str], bytes]:
 @pytest.fixture(scope="session")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The images of a tree that has a bit of everything, and is gone."""
-    place = tmp_path_factory.mktemp("rich")
+    return _dump_rich(tmp_path_factory.mktemp("rich"))
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> str:
+    """The same, of a moment ago: its pids are still free, where all of them may be used within seconds."""
+    return _dump_rich(tmp_path)
+
+
+def _dump_rich(place: Path) -> str:
     (place / "subject").mkdir()
     with Puppet(place / "subject", RICH) as subject:
         return subject.dump(place / "images", "--link-remap", "--file-locks")

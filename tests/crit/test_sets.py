@@ -156,10 +156,10 @@ def _snapshot(directory: Path) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def test_a_set_that_can_be_restored(rich: str) -> None:
-    place = Path(rich).parent
+def test_a_set_that_can_be_restored(fresh: str) -> None:
+    place = Path(fresh).parent
     before = _snapshot(place)
-    result = crit("verify", rich, "--link-remap", "--file-locks")
+    result = crit("verify", fresh, "--link-remap", "--file-locks")
     assert (result.returncode, result.stderr) == (0, "")
     assert _snapshot(place) == before
     assert re.search(r"^\d+ images, \d+ bytes: 3 tasks with 3 threads, \d+ files\.$", result.stdout, re.MULTILINE)
