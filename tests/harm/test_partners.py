@@ -71,7 +71,8 @@ def test_dump_to_a_page_server(subject: Subject, tmp_path: Path, victim: str) ->
 
 @killed_or_failing
 def test_dump_that_keeps_pages(subject: Subject, tmp_path: Path, victim: str) -> None:
-    """Before it serves them, and while it does. -R, so that the tree runs on in any case."""
+    """Before it serves them, and while it does. -R, so that the tree runs on in any case. A dump whose very last word,
+    to the other side, fails has succeeded nevertheless, and says so."""
     images = tmp_path / "images"
 
     def attempt(options: list[object], step: int) -> stepper.Outcome:
@@ -88,7 +89,8 @@ def test_dump_that_keeps_pages(subject: Subject, tmp_path: Path, victim: str) ->
     assert status == 0
     for step in _steps(whole):
         outcome, status = try_it(step)
-        assert status == 0 or not outcome.succeeded, f"step {step} of {whole.steps}"
+        said = "the client did not get to know" in log_of("dump", images)
+        assert status == 0 or said or not outcome.succeeded, f"step {step} of {whole.steps}"
         subject.check_unharmed()
         wait_until(subject.is_alone, f"step {step} of {whole.steps}: no process is left")
 
