@@ -134,9 +134,14 @@ class Tracee:
         return status or self.poll() or Status(_SIGKILL)
 
     def _is_zombie(self) -> bool:
+        """False, too, when that can't be found out now (no free descriptor): a wait that fails leaves a thread standing
+        of which nobody knows."""
         from engine.kernel.proc_stat import read_stat
 
-        return read_stat(self.tid, self.tid).state == "Z"
+        try:
+            return read_stat(self.tid, self.tid).state == "Z"
+        except OSError:
+            return False
 
     def wait_for_stop(self) -> Status:
         """Wait for the stop that interrupt() asked for, or for the thread's death. A signal that comes first is

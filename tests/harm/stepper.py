@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _BEGINS = (NR["ptrace"], NR["clone3"])
 _EIO = 5
 _NO_CALL = (1 << 64) - 1
-_NEVER_FAIL = (NR["exit_group"], NR["exit"], NR["rt_sigreturn"], NR["wait4"], NR["munmap"], NR["brk"], NR["futex"])
+_NAMES = "exit_group exit rt_sigreturn wait4 waitid clock_nanosleep munmap brk futex"
+_NEVER_FAIL = [NR[name] for name in _NAMES.split()]
 """Calls that can't fail with EIO, or whose failure Python itself, rather than the engine, would not survive."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.errors import CrError
-from engine.kernel import ptrace
+from engine.kernel import proc_stat, ptrace
+from engine.kernel.proc_stat import read_stat
 from engine.tape.stub import CLONE_PARENT, STUB_SIZE, THREAD_FLAGS, Stub, make_root_stub
 from engine.tape.tape import Tape, TapeError
 from tests.tape.tracing import maps
@@ -180,9 +182,20 @@ def test_stub_is_killed(pids: list[int]) -> None:
         stub.run(tape)
 
 
-@pytest.mark.parametrize("nr_threads", [1, 3])
-def test_stub_is_killed_in_a_tape(pids: list[int], nr_threads: int) -> None:
-    """The death of a leader is told only when those of the other threads have been waited for."""
+@pytest.mark.parametrize(("nr_threads", "failures"), [(1, 0), (3, 0), (3, 2)])
+def test_stub_is_killed_in_a_tape(
+    pids: list[int], nr_threads: int, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The death of a leader is told only when those of the other threads have been waited for. failures: so often it
+    can't be looked at."""
+    failing = iter([OSError(errno.EMFILE, os.strerror(errno.EMFILE))] * failures)
+
+    def stat(pid: int, tid: int | None = None) -> proc_stat.Stat:
+        if error := next(failing, None):
+            raise error
+        return read_stat(pid, tid)
+
+    monkeypatch.setattr(proc_stat, "read_stat", stat)
     stub = make(pids[0])
     for tid in pids[1:nr_threads]:
         stub.clone(tid, THREAD_FLAGS)
@@ -192,6 +205,7 @@ def test_stub_is_killed_in_a_tape(pids: list[int], nr_threads: int) -> None:
     os.kill(pids[0], signal.SIGKILL)
     with pytest.raises(CrError, match=rf"task {pids[0]}: died \(wait status 0x9\) while it was restored"):
         stub.finish(tape)
+    assert next(failing, None) is None
 
 
 def test_stub_dies_in_a_tape(pids: list[int]) -> None:
