@@ -42,19 +42,21 @@ def _steps(whole: stepper.Outcome, first: int = 1) -> Iterator[int]:
     return iter(range(whole.steps, first - 1, -stride))
 
 
+def _dump(subject: Subject, images: Path, victim: str, step: int, options: list[object]) -> stepper.Outcome:
+    """A fresh dump, after which the tree runs on. step: 0 for one that nothing happens to"""
+    fresh(images)
+    subject.remove_remaps()
+    return stepper.run(dump(subject, images, "-R", *options), step, victim)
+
+
 @killed_or_failing
 def test_dump_to_a_page_server(subject: Subject, tmp_path: Path, victim: str) -> None:
     """Who has not been told that all has come keeps nothing."""
     here, there = tmp_path / "here", tmp_path / "there"
 
-    def attempt(options: list[object], step: int) -> stepper.Outcome:
-        return stepper.run(dump(subject, here, "-R", *options), step, victim)
-
     def try_it(step: int = 0) -> tuple[stepper.Outcome, int]:
-        fresh(here)
         fresh(there)
-        subject.remove_remaps()
-        return partner.with_page_server(there, partial(attempt, step=step))
+        return partner.with_page_server(there, partial(_dump, subject, here, victim, step))
 
     engine.dump_tree.load_ahead()
     whole, status = try_it()
@@ -75,13 +77,8 @@ def test_dump_that_keeps_pages(subject: Subject, tmp_path: Path, victim: str) ->
     to the other side, fails has succeeded nevertheless, and says so."""
     images = tmp_path / "images"
 
-    def attempt(options: list[object], step: int) -> stepper.Outcome:
-        return stepper.run(dump(subject, images, "-R", *options), step, victim)
-
     def try_it(step: int = 0) -> tuple[stepper.Outcome, int]:
-        fresh(images)
-        subject.remove_remaps()
-        return partner.with_client(images, partial(attempt, step=step))
+        return partner.with_client(images, partial(_dump, subject, images, victim, step))
 
     engine.dump_tree.load_ahead()
     whole, status = try_it()

@@ -20,6 +20,7 @@ from engine.task import holder, watch
 from tests.hostile import ward
 from tests.increment import churn
 from tests.increment.subject import Subject, attempt, content, run
+from tests.tools import needs_write_protection
 from tests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -34,11 +35,6 @@ _COMMAND = st.one_of(
 )
 _ROUNDS = st.lists(st.lists(_COMMAND, max_size=6), min_size=1, max_size=4)
 _WAYS = [watch.WriteProtection, watch.SoftDirty, watch.Comparison]
-
-
-def _need_write_protection() -> None:
-    if not memory.wp_async():
-        pytest.skip("needs feature wp_async: asynchronous write protection by userfaultfd")
 
 
 def _check(subject: Subject, images: Path) -> None:
@@ -61,7 +57,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> type
     """Each way to find changes, forced upon the engine, which is a fork of this process."""
     wanted: type = request.param
     if wanted is watch.WriteProtection:
-        _need_write_protection()
+        needs_write_protection()
     if wanted is watch.SoftDirty and not memory.soft_dirty():
         pytest.skip("needs feature soft_dirty: CONFIG_MEM_SOFT_DIRTY")
     monkeypatch.setattr(memory, "wp_async", lambda: wanted is watch.WriteProtection)
@@ -141,7 +137,7 @@ def test_nothing_stays(subject: Subject, tmp_path: Path) -> None:
 
 def test_rounds_that_nobody_builds_on(subject: Subject, tmp_path: Path) -> None:
     """They lose their holder, and what was written before the last round is not stored again."""
-    _need_write_protection()
+    needs_write_protection()
     run("pre-dump", subject, tmp_path / "other")
     subject.do("write 1 70")
     run("pre-dump", subject, tmp_path / "0")

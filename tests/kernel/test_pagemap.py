@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from engine.kernel import pagemap, pagemap_scan
-from engine.kernel.features import memory
 from engine.kernel.pagemap import page_runs, private_pages
 from engine.kernel.pagemap_entries import parse_entries
 from engine.kernel.pagemap_scan import FILE, PRESENT, SOFT_DIRTY, SWAPPED, WRITTEN, PageRun
 from engine.kernel.proc_maps import read_smaps
 from tests.kernel.runs import PAGE, needs_scan, pages
+from tests.tools import needs_write_protection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,8 +157,7 @@ def test_content_is_preserved_by_the_pages_found(start: Callable[[str], Subject]
 @pytest.mark.usefixtures("backend")
 def test_written_pages_are_told_apart(start: Callable[[str], Subject]) -> None:
     """WRITTEN after userfaultfd write-protection in asynchronous mode, the way changed pages are tracked."""
-    if not memory.wp_async():
-        pytest.skip("needs feature wp_async: asynchronous write protection by userfaultfd")
+    needs_write_protection()
     subject = start("""
 import fcntl, struct
 P = mmap.PAGESIZE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import signal
@@ -16,7 +17,8 @@ from engine.kernel.libc import NR, syscall
 from engine.lazy import restored
 
 if TYPE_CHECKING:
-    from engine.restore_context import RestoredTask
+    from engine.lazy.link import Connection
+    from engine.restore_context import RestoreContext, RestoredTask
     from engine.tape.tape import Tape
 
 _PAGES = 8
@@ -82,3 +84,25 @@ def test_somebody_looks_before_it_is_registered(monkeypatch: pytest.MonkeyPatch,
         assert task.read() == content.raw[2 * mmap.PAGESIZE : 3 * mmap.PAGESIZE]
     finally:
         task.end()
+
+
+class _Daemon:
+    """Is told everything, and then the descriptor can't be closed properly."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def finish(self) -> None:
+        self.told += 1
+
+    def close(self) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_restore_of_which_all_has_been_said_has_succeeded() -> None:
+    """Whatever becomes of the socket."""
+    daemon = _Daemon()
+    tasks = restored.LazyTasks(cast("RestoreContext", None))
+    tasks._daemon = cast("Connection", daemon)
+    tasks.finish()
+    assert daemon.told == 1

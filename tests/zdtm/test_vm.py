@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import shutil
 import struct
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from ci.vm import crossing, initramfs, kernels, machine, roots, suite, verdicts
 from ci.vm.kernels import Kernel
+from tests.tools import needs_tool
 
 PAYLOAD = b"an uncompressed kernel" * 1000
 
@@ -45,8 +45,8 @@ def test_unknown_kernel() -> None:
         kernels.get("2.4")
 
 
-@pytest.mark.skipif(shutil.which("cpio") is None, reason="cpio is missing (install cpio)")
 def test_initramfs_loads_modules_after_those_they_need(tmp_path: Path) -> None:
+    needs_tool("cpio", "cpio")
     modules = tmp_path / "6.6.6"
     (modules / "fs").mkdir(parents=True)
     (modules / "fs/9p.ko.xz").write_bytes(lzma.compress(b"nine"))
@@ -83,9 +83,9 @@ def test_guests_with_another_security_module_run_its_programs_only() -> None:
     assert run.endswith("-k selinux || status=1")
 
 
-@pytest.mark.skipif(shutil.which("checkpolicy") is None, reason="checkpolicy is missing (install checkpolicy)")
 def test_policy_for_guests_is_one(tmp_path: Path) -> None:
     """guest.sh compiles it in the same way."""
+    needs_tool("checkpolicy", "checkpolicy")
     policy = Path(machine.__file__).with_name("policy.conf")
     subprocess.run(["checkpolicy", "-M", "-U", "allow", "-o", tmp_path / "policy", policy], check=True)
 
